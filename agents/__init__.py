@@ -1,0 +1,1 @@
+"""The agents, the observers, and the language models they speak with."""

@@ -1,0 +1,1 @@
+"""The trainers that learn from the society's log."""

@@ -1,0 +1,1 @@
+"""An agent's memory: text to vectors, exact search, remember and recall."""
