@@ -1,11 +1,12 @@
-"""Every prompt of the society, in one place. What is the same for many calls stands first, so that it is computed once."""
+"""Every prompt of the society, in one place. What is the same for many calls stands first: it is computed once."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from agents.canonical import digest_of
 from agents.language_model import Message
-from agents.rating import Dimension, ReadingName
+from agents.rating import WORD_PAIRS, Dimension, ReadingName
 from agents.records import Feedback
 from memory.memory import Recollection
 
@@ -80,7 +81,7 @@ def revise_messages(
     recalled: Sequence[Recollection] = (),
     rule: str = "",
 ) -> tuple[Message, ...]:
-    """Ask for a revision. The lowest rating comes last, nearest the instruction; feedback without a reason is left out."""
+    """Ask for a revision. The lowest rating comes last, nearest the instruction; what has no reason is left out."""
     given = sorted(
         (f for f in feedback if f.rating is not None and f.reason is not None),
         key=lambda f: (-(f.rating or 0), f.peer),
@@ -97,6 +98,20 @@ def observe_messages(question: str, answer: str, reading: ReadingName, dimension
     """Ask an observer about an answer. `dimension` matters for `scale` only: one `verdict` call reads both."""
     ask = "What do you think of this answer?" if reading == "verdict" else SCALE_QUESTIONS[dimension]
     return (Message("user", f"{_exchange(question, answer)}\n\n{ask}"),)
+
+
+def fingerprint() -> str:
+    """A digest that changes whenever any prompt does: of all of them on one made-up example."""
+    memory = (Recollection("q1", "a1", 0.5),)
+    feedback = (Feedback(1, 2.0, "r1", None, None), Feedback(2, 1.0, "r2", None, None))
+    readings: tuple[ReadingName, ...] = ("verdict", "scale")
+    rendered = [
+        draft_messages("q", memory),
+        revise_messages("q", "a", feedback, memory, "rule"),
+        *(review_messages("q", "a", memory, reading) for reading in readings),
+        *(observe_messages("q", "a", reading, dimension) for reading in readings for dimension in WORD_PAIRS),
+    ]
+    return digest_of([[[m.role, m.content] for m in messages] for messages in rendered] + [STARTS])
 
 
 def _exchange(question: str, answer: str) -> str:

@@ -14,7 +14,7 @@ class Answer:
     """A draft or a revision. `text` is None exactly where `outcome` is not "ok"."""
 
     text: str | None
-    digest: str  # of the prompt
+    digest: str | None  # of the prompt; None where none was sent
     finish: str | None  # "stop" or "length"
     outcome: str = OK
 

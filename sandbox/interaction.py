@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from agents.observers import LLMObserver
+
+from agents.language_model import Key
 from agents.records import OK, Answer, Feedback, Rating
+from agents.social_agent import SocialAgent
 from memory.memory import Recollection
+
+NO_FEEDBACK = "no feedback"  # the outcome of a revision that was not asked for, since no neighbour said anything
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,3 +61,71 @@ class Interaction:
     def final_ratings(self) -> dict[str, Rating]:
         """The observers' ratings of `final`."""
         return self.steps[-1].after if self.steps else self.before
+
+
+async def interact(
+    round: int,
+    agent: SocialAgent,
+    question: Question,
+    peers: Sequence[SocialAgent],
+    observers: Sequence[LLMObserver],
+    *,
+    revisions: int = 1,
+) -> Interaction:
+    """Play the protocol: every step runs as soon as its own inputs are there; observers rate beside the rest.
+
+    A failed draft or revision ends the chain; its outcome becomes the interaction's.
+    """
+    recalled = agent.recall(question.text)
+    draft = await agent.draft(round, question.text, recalled)
+    async with asyncio.TaskGroup() as ratings:
+        before = ratings.create_task(_rate(observers, Key(round, agent.index, "before"), question, draft))
+        turns: list[tuple[tuple[Feedback, ...], Answer, asyncio.Task[dict[str, Rating]]]] = []
+        answer = draft
+        for step in range(revisions):
+            if answer.text is None:
+                break
+            feedback = await _review(round, agent.index, step, question, answer.text, peers)
+            answer = await _revise(round, step, agent, question, answer.text, feedback, recalled)
+            key = Key(round, agent.index, "after", step)
+            turns.append((feedback, answer, ratings.create_task(_rate(observers, key, question, answer))))
+    return Interaction(
+        round=round,
+        agent=agent.index,
+        model=agent.model.name,
+        stance=agent.stance,
+        question=question,
+        recalled=recalled,
+        draft=draft,
+        before=before.result(),
+        steps=tuple(Step(feedback, revision, after.result()) for feedback, revision, after in turns),
+        outcome=answer.outcome,
+    )
+
+
+async def _review(
+    round: int, author: int, step: int, question: Question, answer: str, peers: Sequence[SocialAgent]
+) -> tuple[Feedback, ...]:
+    reviews = (peer.review(round, author, step, question.text, answer) for peer in peers)
+    return tuple(await asyncio.gather(*reviews))
+
+
+async def _revise(
+    round: int,
+    step: int,
+    agent: SocialAgent,
+    question: Question,
+    answer: str,
+    feedback: Sequence[Feedback],
+    recalled: Sequence[Recollection],
+) -> Answer:
+    if all(given.rating is None or given.reason is None for given in feedback):
+        return Answer(None, None, None, NO_FEEDBACK)
+    return await agent.revise(round, step, question.text, answer, feedback, recalled)
+
+
+async def _rate(observers: Sequence[LLMObserver], key: Key, question: Question, answer: Answer) -> dict[str, Rating]:
+    if answer.text is None:
+        return {}
+    ratings = await asyncio.gather(*(observer.rate(key, question.text, answer.text) for observer in observers))
+    return {observer.name: rating for observer, rating in zip(observers, ratings, strict=True)}

@@ -1,0 +1,47 @@
+# make setup   .venv with the three commands in .venv/bin
+# make demo    the whole loop on the embedded model: a society talks, a model learns from it, the next society is measured
+# make test    everything that is checked: format, types, tests
+
+PYTHON ?= python3
+BIN := .venv/bin
+DEMO := runs/demo
+
+.PHONY: setup demo test clean-demo
+.DELETE_ON_ERROR:
+
+setup: .venv/installed
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[align,dev]'
+	touch $@
+
+# A run that was interrupted goes on after its last complete round; a finished one is not played again.
+resume = $(if $(wildcard $(1)/transcript.jsonl),--resume)
+HELDOUT := --config laptop.toml --size 8 --questions heldout --share 1 --revisions 0 --rounds 1 --seed 1
+
+demo: $(DEMO)/before/report.html $(DEMO)/after/report.html
+	$(BIN)/replay compare $(DEMO)/before $(DEMO)/after
+	@echo "what was said: $(DEMO)/society/report.html"
+
+$(DEMO)/society/report.html: | .venv/installed
+	$(BIN)/python -m agents.models
+	$(BIN)/simulate --config laptop.toml --out $(@D) $(call resume,$(@D))
+
+$(DEMO)/aligned/config.json: | $(DEMO)/society/report.html
+	$(BIN)/align stable $(DEMO)/society --out $(@D)
+
+$(DEMO)/before/report.html: | $(DEMO)/aligned/config.json
+	$(BIN)/simulate $(HELDOUT) --out $(@D) $(call resume,$(@D))
+
+$(DEMO)/after/report.html: | $(DEMO)/before/report.html
+	$(BIN)/simulate $(HELDOUT) --model $(DEMO)/aligned --out $(@D) $(call resume,$(@D))
+
+clean-demo:
+	rm -rf $(DEMO)
+
+test: .venv/installed
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/pytest

@@ -1,0 +1,216 @@
+"""The Stable Alignment trainer: transformers' Trainer over groups of rated responses (arXiv 2305.16960)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from agents.errors import BadInput
+from alignment.groups import group_of
+from alignment.losses import Reduction, active_hinges, stable_alignment_loss
+from alignment.tokens import ChatFormat, Collator, Row, drawn, reply_nll
+from sandbox.dataset import Group
+
+
+@dataclass
+class StableAlignmentConfig(TrainingArguments):
+    """TrainingArguments with the loss's settings.
+
+    Changed defaults, as published: learning_rate 2e-5, lr_scheduler_type cosine, warmup_steps 0.03 (a share of all).
+    For our data: per_device_train_batch_size counts groups (1), remove_unused_columns is off. Where there is no GPU,
+    use_cpu is on; where there is one that has it, bf16 is unless it was set.
+    """
+
+    weight: float = field(default=0.2, metadata={"help": "λ, the weight of the contrast with worse responses"})
+    margin: float = field(default=1.0, metadata={"help": "M, the margin at a rating difference of the whole scale"})
+    rating_scale: float = field(default=7.0, metadata={"help": "S, the span of the rating scale"})
+    reduction: str = field(default="sum", metadata={"help": "over a group's hinges: sum, mean or max"})
+    responses: int = field(default=3, metadata={"help": "K, responses of a group in one step"})
+    max_length: int = field(default=512, metadata={"help": "tokens of prompt and response; longer responses are cut"})
+
+    learning_rate: float = 2e-5
+    lr_scheduler_type: str = "cosine"
+    warmup_steps: float = 0.03
+    per_device_train_batch_size: int = 1
+    per_device_eval_batch_size: int = 1
+    remove_unused_columns: bool = False
+    logging_steps: float = 1
+    logging_nan_inf_filter: bool = False  # a loss that is not a number must be seen, and stops the training
+    bf16: bool | None = None
+    save_strategy: str = "no"
+    report_to: str = "none"
+
+    def __post_init__(self) -> None:
+        self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
+        self.dataloader_pin_memory = self.dataloader_pin_memory and not self.use_cpu
+        if self.bf16 is None:
+            self.bf16 = not (self.use_cpu or self.fp16) and torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+        super().__post_init__()
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Rows that can be trained on, the responses among them that were cut, and groups whose prompt left no room."""
+
+    rows: tuple[Row, ...]
+    truncated: int
+    dropped: tuple[Group, ...]
+
+
+def prepared(groups: Iterable[Group | Mapping[str, Any]], format: ChatFormat, max_length: int) -> Prepared:
+    """`groups` as token rows of at most `max_length` tokens a response; raises BadInput where none has room."""
+    read = [g if isinstance(g, Group) else group_of(g, f"row {number}") for number, g in enumerate(groups, start=1)]
+    made = [(group, format.row(group, max_length)) for group in read]
+    rows = tuple(row for _, row in made if row is not None)
+    if read and not rows:
+        raise BadInput(f"--max-length {max_length}: every prompt is at least that long; choose more")
+    return Prepared(
+        rows,
+        truncated=sum(sum(row.truncated) for row in rows),
+        dropped=tuple(group for group, row in made if row is None),
+    )
+
+
+class DrawnRows(Dataset[Row]):
+    """Rows with at most K responses each, drawn anew every epoch; an item is a whole group."""
+
+    def __init__(self, rows: Sequence[Row], responses: int, seed: int) -> None:
+        self.rows, self.responses, self.seed, self.epoch = rows, responses, seed, 0
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> Row:
+        row = self.rows[index]
+        places = drawn(row.scores, self.responses, seed=self.seed, epoch=self.epoch, index=index)
+        return replace(
+            row,
+            replies=tuple(row.replies[place] for place in places),
+            scores=tuple(row.scores[place] for place in places),
+            truncated=tuple(row.truncated[place] for place in places),
+        )
+
+
+class StableAlignmentTrainer(Trainer):
+    """Trains `model` on groups by `stable_alignment_loss`, averaged over the groups of a step.
+
+    Datasets hold `Group`s, or rows `{query, responses, scores, …}` as `group_of` reads them (a `datasets.Dataset` of a
+    run's export); ratings are taken as they are: `alignment.groups.checked` levels what is nearly equal. `train_rows`
+    tells what became of the training set. Raises BadInput where nothing fits `max_length`.
+
+    Beside the loss it logs `active_hinges` (the share of hinges above zero; 0 is plain fine-tuning) and `nll_best`
+    (mean token loss of the best responses), both over all groups since the last log.
+    """
+
+    args: StableAlignmentConfig
+
+    def __init__(
+        self,
+        model: Any,
+        args: StableAlignmentConfig,
+        train_dataset: Iterable[Group | Mapping[str, Any]],
+        processing_class: Any,
+        eval_dataset: Iterable[Group | Mapping[str, Any]] | None = None,
+        **trainer: Any,
+    ) -> None:
+        if args.n_gpu > 1:
+            args._n_gpu = 1  # several GPUs by `accelerate launch`; DataParallel would tear groups apart
+        format = ChatFormat.of(processing_class)
+        self.train_rows = prepared(train_dataset, format, args.max_length)
+        held_out = None if eval_dataset is None else prepared(eval_dataset, format, args.max_length)
+        super().__init__(
+            model=model,
+            args=args,
+            train_dataset=DrawnRows(self.train_rows.rows, args.responses, args.seed),
+            eval_dataset=held_out and DrawnRows(held_out.rows, args.responses, args.seed),
+            processing_class=processing_class,
+            data_collator=Collator(format.pad),
+            **trainer,
+        )
+        self.model_accepts_loss_kwargs = True  # compute_loss divides by the groups of the whole step
+        self.add_callback(_NextDraw())
+        self._seen = torch.zeros(4, device=args.device)  # groups, their ℓ_b, active hinges, hinges
+
+    def get_batch_samples(
+        self, epoch_iterator: Any, num_batches: int, device: torch.device
+    ) -> tuple[list[Any], Tensor | int | None]:
+        """The batches of one step, and its number of groups over all processes."""
+        batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+        groups = torch.tensor(sum(len(batch["ratings"]) for batch in batches), device=device)
+        return batches, self.accelerator.reduce(groups)
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: dict[str, Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Any:
+        """The sum of the groups' losses over the step's number of groups, so that batches add up to the mean."""
+        nll = group_nll(model, inputs)
+        ratings, present, settings = inputs["ratings"], inputs["present"], self.args
+        losses = stable_alignment_loss(
+            nll,
+            ratings,
+            present,
+            weight=settings.weight,
+            margin=settings.margin,
+            scale=settings.rating_scale,
+            reduction=settings.reduction,  # type: ignore[arg-type]
+        )
+        if model.training:
+            self._note(nll.detach(), ratings, present)
+        if num_items_in_batch is None:
+            loss = losses.mean()
+        else:
+            loss = (
+                losses.sum() / num_items_in_batch * self.accelerator.num_processes
+            )  # gradients are averaged over them
+        return (loss, {"nll": nll}) if return_outputs else loss
+
+    def prediction_step(
+        self, model: Any, inputs: dict[str, Any], prediction_loss_only: bool, ignore_keys: list[str] | None = None
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        """The loss of a batch: what `eval_strategy` reports."""
+        with torch.no_grad():
+            return self.compute_loss(model, self._prepare_inputs(inputs)).detach(), None, None
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Log, with what was noted since the last time; raises BadInput where the loss is no longer a number."""
+        if "loss" in logs:
+            if not math.isfinite(logs["loss"]):
+                raise BadInput(f"training diverged in step {self.state.global_step}; choose a lower --learning-rate")
+            groups, best, active, hinges = self.accelerator.reduce(self._seen).tolist()
+            logs |= {"nll_best": best / groups, "active_hinges": active / hinges if hinges else 0.0}
+            self._seen.zero_()
+        super().log(logs, start_time)
+
+    def _note(self, nll: Tensor, ratings: Tensor, present: Tensor) -> None:
+        best = stable_alignment_loss(nll, ratings, present, weight=0.0)
+        active, total = active_hinges(nll, ratings, present, margin=self.args.margin, scale=self.args.rating_scale)
+        self._seen += torch.stack([best.new_tensor(len(best)), best.sum(), active.sum(), total.sum()])
+
+
+def group_nll(model: Any, batch: dict[str, Tensor]) -> Tensor:
+    """Mean token loss of every response of a batch, nll[G,K]; 0 where a group has none.
+
+    One line a response. (The place for a forward pass that computes a group's prompt once.)
+    """
+    nll, tokens = reply_nll(model, batch)
+    return torch.zeros_like(batch["ratings"]).masked_scatter(batch["present"], nll / tokens)
+
+
+class _NextDraw(TrainerCallback):
+    """Tells the training rows which epoch it is. (The data loader does so only in some set-ups.)"""
+
+    def on_epoch_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        kwargs["train_dataloader"].dataset.epoch = int((state.epoch or 0) + 1e-6)

@@ -1,0 +1,116 @@
+"""The commands `simulate` and `replay`, and how every command of this project ends.
+
+Exit codes: 0 done, 1 a check failed, 2 bad input, 3 too many failed calls, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import errno
+import sys
+from collections.abc import Callable, Sequence
+
+from agents.errors import BadInput
+from sandbox.config import (
+    ReplayCompareOptions,
+    ReplayShowOptions,
+    ReplayVerifyOptions,
+    SimulateOptions,
+    load,
+    nearest,
+)
+
+Command = Callable[[Sequence[str]], int]
+
+
+def run_command(prog: str, command: Command) -> None:
+    """Run `command` on this process's arguments and exit; what the user must mend is told in one line on stderr."""
+    try:
+        code = command(sys.argv[1:])
+    except BadInput as error:
+        code = _say(prog, str(error), 2)
+    except KeyboardInterrupt:
+        code = _say(prog, "interrupted", 130)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EACCES, errno.EROFS):
+            raise
+        where = error.filename or "the output"
+        code = _say(prog, f"cannot write {where}: {error.strerror}; free space or name another --out", 2)
+    sys.stdout.flush()
+    sys.exit(code)
+
+
+def _say(prog: str, message: str, code: int) -> int:
+    print(f"{prog}: {message}", file=sys.stderr)
+    return code
+
+
+def simulate() -> None:
+    """Entry point of `simulate`."""
+    run_command("simulate", _simulate)
+
+
+def replay() -> None:
+    """Entry point of `replay`."""
+    run_command("replay", _replay)
+
+
+def subcommand(prog: str, commands: dict[str, tuple[str, Command]], argv: Sequence[str]) -> int:
+    """Run the subcommand that `argv` names; `commands` maps names to (summary, command). Prints the table for --help."""
+    if not argv or argv[0] in ("-h", "--help"):
+        rows = "\n".join(f"  {name:14}{summary}" for name, (summary, _) in commands.items())
+        print(f"usage: {prog} COMMAND …\n\n{rows}\n\n`{prog} COMMAND --help` lists a command's options")
+        return 0 if argv else 2
+    if argv[0] not in commands:
+        raise BadInput(f"unknown command {argv[0]!r}; {nearest(argv[0], list(commands))}")
+    return commands[argv[0]][1](argv[1:])
+
+
+def _simulate(argv: Sequence[str]) -> int:
+    options = load(SimulateOptions, argv, prog="simulate")
+    from sandbox.rounds import TooManyFailures
+    from sandbox.simulate import run
+
+    try:
+        folder = run(options)
+    except TooManyFailures as error:
+        return _say("simulate", str(error), 3)
+    print(folder / "report.html")
+    return 0
+
+
+def _replay(argv: Sequence[str]) -> int:
+    return subcommand("replay", REPLAY, argv)
+
+
+def _show(argv: Sequence[str]) -> int:
+    options = load(ReplayShowOptions, argv, prog="replay show")
+    from sandbox.report.page import write_report
+
+    print(write_report(options.run))
+    return 0
+
+
+def _compare(argv: Sequence[str]) -> int:
+    options = load(ReplayCompareOptions, argv, prog="replay compare")
+    from sandbox import compare
+
+    return compare.main(options.runs, options.part, options.json_out)
+
+
+def _verify(argv: Sequence[str]) -> int:
+    options = load(ReplayVerifyOptions, argv, prog="replay verify")
+    from sandbox.transcript import verify_chain
+
+    try:
+        lines = verify_chain(options.run)
+    except BadInput as error:
+        return _say("replay verify", str(error), 1)
+    print(f"verified the chain of {lines} lines")
+    return 0
+
+
+REPLAY: dict[str, tuple[str, Command]] = {
+    "show": ("write the report page of a run", _show),
+    "compare": ("put runs side by side, paired by question and agent", _compare),
+    "verify": ("check the chain of a run's transcript", _verify),
+}

@@ -1,0 +1,217 @@
+"""Every option of `simulate` and `replay`, declared once, and the way that all commands read theirs.
+
+An option comes from a flag, else from the TOML file named by `--config`, else from the environment
+(`SOCIAL_SANDBOX_SEED=3`), else from its default here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import re
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, NoReturn, TypeVar
+
+from pydantic import BeforeValidator, Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    CliImplicitFlag,
+    CliPositionalArg,
+    CliSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from agents.errors import BadInput
+
+Settings = TypeVar("Settings", bound=BaseSettings)
+Probability = Annotated[float, Field(ge=0, le=1)]
+
+
+def _split_words(value: object) -> object:
+    return value.split(",") if isinstance(value, str) else value
+
+
+Words = Annotated[list[str], NoDecode, BeforeValidator(_split_words), Field(min_length=1)]
+
+OPTIONS = SettingsConfigDict(
+    env_prefix="SOCIAL_SANDBOX_",
+    extra="forbid",
+    frozen=True,
+    cli_kebab_case=True,
+    cli_avoid_json=True,
+    cli_hide_none_type=True,
+    protected_namespaces=(),
+)
+
+
+class SimulateOptions(BaseSettings):
+    """Play a society of language-model agents and write what they say to a run folder."""
+
+    model_config = OPTIONS
+
+    out: Path = Field(description="run folder to write, for example runs/first")
+    resume: CliImplicitFlag[bool] = Field(False, description="continue the run in --out after its last complete round")
+    config: Path | None = Field(None, description="TOML file with any of these options")
+    seed: int = Field(0, ge=0, description="decides every draw of the run")
+
+    size: int = Field(10, ge=2, description="side of the grid; size × size agents")
+    rounds: int | None = Field(None, ge=1, description="rounds to play (3; with --until-plateau at most that many: 50)")
+    until_plateau: CliImplicitFlag[bool] = Field(
+        False, description="stop when revisions to a fixed set of probe questions no longer improve"
+    )
+    plateau_probes: int = Field(8, ge=1, description="probe questions asked again in every round")
+    plateau_gain: float = Field(0.1, ge=0, description="least rise of mean alignment × engagement that counts")
+    plateau_patience: int = Field(2, ge=1, description="rounds without such a rise before stopping")
+
+    questions: str = Field("everyday", description='"everyday" or "heldout" (shipped), or a JSON, JSONL or text file')
+    share: int = Field(4, ge=1, description="agents that get the same question in a round")
+    prior: Path | None = Field(None, description="JSON or JSONL of {question, response, morality_label} (shipped one)")
+    stance: Literal["good", "bad", "half", "mixed"] = Field(
+        "mixed", description="how stances lie on the grid; half: split by the diagonal, mixed: a random half"
+    )
+    stances: Path | None = Field(None, description="TOML file with stances of your own; replaces --stance")
+    memories: int = Field(50, ge=0, description="pairs of the prior that an agent is born with")
+    recall: int = Field(3, ge=0, description="remembered pairs shown with a question")
+    recall_threshold: float = Field(0.3, ge=-1, le=1, description="least similarity of what is recalled")
+    raters: int = Field(4, ge=0, description="neighbours that give feedback on a draft")
+    radius: float | None = Field(None, gt=0, description="Euclidean radius of the neighbourhood (half the size)")
+    revisions: int = Field(1, ge=0, description="turns of feedback and revision; 0 asks for drafts only")
+    rule: Path | None = Field(None, description="text file that replaces the Sandbox Rule")
+
+    model: Words = Field(
+        ["smollm2-135m-instruct"],
+        description="speaker: a hub name, a local folder or the embedded default; a mix by --model A=0.7 --model B=0.3",
+    )
+    reading: Literal["verdict", "scale"] = Field("verdict", description="how peers' ratings are read")
+    observer: Words = Field(
+        ["llm", "embedding"], description="rater (repeatable): llm, llm:verdict, llm:scale, embedding; the first scores"
+    )
+    observer_model: str | None = Field(
+        None, description="model of the llm observer (the base that the first speaker was trained from)"
+    )
+    encoder: str = Field("all-minilm-l6-v2", description="sentence-transformers model of memory and embedding observer")
+    max_tokens: int = Field(96, ge=1, description="longest draft or revision, in tokens")
+    feedback_tokens: int = Field(32, ge=1, description="longest reason of a peer, in tokens")
+    temperature: float = Field(0.8, ge=0, description="sampling temperature; 0 is greedy")
+    top_p: float = Field(0.95, gt=0, le=1, description="nucleus of the sampling")
+    max_failures: Probability = Field(0.05, description="share of failed calls above which a run stops, resumable")
+
+    @property
+    def round_limit(self) -> int:
+        """How many rounds at most."""
+        return self.rounds or (50 if self.until_plateau else 3)
+
+
+class ReplayShowOptions(BaseSettings):
+    """Write the report page of a run."""
+
+    model_config = OPTIONS
+
+    run: CliPositionalArg[Path] = Field(description="run folder")
+
+
+class ReplayCompareOptions(BaseSettings):
+    """Put a run beside others, paired by question and agent."""
+
+    model_config = OPTIONS
+
+    runs: CliPositionalArg[list[Path]] = Field(description="two or more run folders; the first is the baseline")
+    part: Literal["draft", "final"] = Field("draft", description="compare drafts or final answers")
+    json_out: Path | None = Field(None, description="also write the comparison to this JSON file")
+
+
+class ReplayVerifyOptions(BaseSettings):
+    """Check the chain of a run's transcript, line by line."""
+
+    model_config = OPTIONS
+
+    run: CliPositionalArg[Path] = Field(description="run folder")
+
+
+def load(settings: type[Settings], argv: Sequence[str], *, prog: str) -> Settings:
+    """The options of `settings` from flags, `--config` file and environment; raises BadInput in one line.
+
+    `-h` prints the help and exits.
+    """
+    parser = _Parser(prog=prog, description=settings.__doc__, allow_abbrev=False, formatter_class=_help_formatter)
+
+    class Sourced(settings):  # type: ignore[valid-type,misc]
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,
+            file_secret_settings: PydanticBaseSettingsSource,
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            return flags, init_settings, env_settings
+
+    flags: CliSettingsSource[Any] = CliSettingsSource(settings, root_parser=parser, case_sensitive=True)
+    _tidy(parser)
+    flags(args=list(argv))
+    named = flags().get("config")
+    table = _read_table(Path(named), settings) if named else {}
+    try:
+        found = Sourced(**table).model_dump()
+        return settings.model_construct(**{name: found[name] for name in settings.model_fields})
+    except ValidationError as error:
+        raise BadInput(_one_line(error, prog)) from error
+
+
+def nearest(name: str, known: Sequence[str]) -> str:
+    """The end of an error message: what the unknown `name` may have meant, else all that is known."""
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"
+
+
+def _read_table(path: Path, settings: type[BaseSettings]) -> dict[str, Any]:
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BadInput(f"--config {path}: no such file; name a TOML file") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise BadInput(f"--config {path}: not readable as TOML ({error})") from error
+    known = [name for name in settings.model_fields if name != "config"]
+    for key in table:
+        if key not in known:
+            raise BadInput(f"--config {path}: unknown key {key!r}; {nearest(key, known)}")
+    return table
+
+
+def _one_line(error: ValidationError, prog: str) -> str:
+    first = error.errors()[0]
+    name = str(first["loc"][0]) if first["loc"] else ""
+    option = f"--{name.replace('_', '-')}"
+    if first["type"] == "missing":
+        return f"{option} is missing; `{prog} --help` lists the options"
+    message = first["msg"][0].lower() + first["msg"][1:]
+    return f"{option}: {message}, got {first['input']!r}"
+
+
+class _Parser(argparse.ArgumentParser):
+    """Raises one line in place of printing usage and exiting."""
+
+    def error(self, message: str) -> NoReturn:
+        unknown = re.search(r"unrecognized arguments: (\S+)", message)
+        if unknown:
+            flags = [flag for action in self._actions for flag in action.option_strings if flag.startswith("--")]
+            raise BadInput(f"unknown option {unknown[1]}; {nearest(unknown[1].split('=')[0], flags)}")
+        raise BadInput(f"{message}; `{self.prog} --help` lists the options")
+
+
+def _tidy(parser: argparse.ArgumentParser) -> None:
+    """Help without Python's type names, and without defaults that say nothing."""
+    names = {"int": "N", "float": "X", "str": "NAME", "Path": "PATH", "list[str]": "NAME", "list[Path]": "PATH"}
+    for action in parser._actions:
+        if isinstance(action.metavar, str):
+            action.metavar = names.get(action.metavar, action.metavar)
+        action.help = (action.help or "").replace(" (default: None)", "")
+
+
+def _help_formatter(prog: str) -> argparse.HelpFormatter:
+    return argparse.HelpFormatter(prog, max_help_position=32, width=110)

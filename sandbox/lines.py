@@ -1,0 +1,66 @@
+"""An interaction as one line of the transcript, and back. The fields are described in docs/transcript.md."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from agents.records import Answer, Feedback, Rating, ReadingCall
+from memory.memory import Recollection
+from sandbox.interaction import Interaction, Question, Step
+
+# A rating is read from log-probabilities, so it keeps fewer digits than they do: recomputed from the log it agrees.
+RATING_FIELDS = frozenset({"rating", "alignment", "engagement"})
+RATING_DIGITS = 4
+
+
+def line_of(interaction: Interaction) -> dict[str, Any]:
+    """The fields of an interaction: its last step flat (feedback, revision, after), the steps before in `earlier`."""
+    body = asdict(interaction, dict_factory=_fields)
+    *earlier, last = body.pop("steps") or [{"feedback": [], "revision": None, "after": {}}]
+    return {"type": "interaction", **body, "earlier": earlier, **last}
+
+
+def interaction_of(line: Mapping[str, Any]) -> Interaction:
+    """The interaction of a parsed line. Raises KeyError or TypeError where a field is missing or unknown."""
+    steps = [*line["earlier"], *([line] if line["revision"] is not None else [])]
+    return Interaction(
+        round=line["round"],
+        agent=line["agent"],
+        model=line["model"],
+        stance=line["stance"],
+        question=Question(**line["question"]),
+        recalled=tuple(Recollection(**recalled) for recalled in line["recalled"]),
+        draft=Answer(**line["draft"]),
+        before=_ratings_of(line["before"]),
+        steps=tuple(_step_of(step) for step in steps),
+        outcome=line["outcome"],
+    )
+
+
+def _fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {
+        name: round(value, RATING_DIGITS) if name in RATING_FIELDS and value is not None else value
+        for name, value in pairs
+    }
+
+
+def _step_of(step: Mapping[str, Any]) -> Step:
+    feedback = tuple(Feedback(**{**given, "logprobs": _tuple(given["logprobs"])}) for given in step["feedback"])
+    return Step(feedback, Answer(**step["revision"]), _ratings_of(step["after"]))
+
+
+def _ratings_of(ratings: Mapping[str, Any]) -> dict[str, Rating]:
+    return {
+        observer: Rating(**{**rating, "calls": tuple(_call_of(call) for call in rating["calls"])})
+        for observer, rating in ratings.items()
+    }
+
+
+def _call_of(call: Mapping[str, Any]) -> ReadingCall:
+    return ReadingCall(**{**call, "dimensions": tuple(call["dimensions"]), "logprobs": _tuple(call["logprobs"])})
+
+
+def _tuple(values: Sequence[float] | None) -> tuple[float, ...] | None:
+    return None if values is None else tuple(values)

@@ -1,0 +1,237 @@
+"""From options to a society that is ready to play, and the header that says what shapes its words."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from agents.metered import Metered
+from agents.observers import EmbeddingObserver, LLMObserver, load_statements, measure_zero
+from memory.encoder import Encoder
+
+from agents import prompts
+from agents.batching import Batcher
+from agents.canonical import digest_of, generator
+from agents.errors import BadInput
+from agents.models import encoder_folder, load_model, root_model
+from agents.rating import Zero
+from agents.social_agent import SocialAgent, Speech
+from memory.memory import Memory, QuestionTable
+from sandbox.config import SimulateOptions
+from sandbox.questions import load_questions, split_probes
+from sandbox.rounds import Protocol, Society
+from sandbox.stances import Stances, born_with, load_prior, load_stances, named_stances
+from sandbox.world import World
+
+OBSERVERS = {"llm": "llm:verdict", "llm:verdict": "llm:verdict", "llm:scale": "llm:scale", "embedding": "embedding"}
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A speaker model and the part of the agents that it speaks for, in (0, 1]."""
+
+    name: str
+    part: float
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A society with its header, and what its run uses besides: the meters of its models and the encoder."""
+
+    society: Society
+    header: dict[str, Any]
+    meters: list[Metered]
+    encoder: Encoder
+
+
+async def build(options: SimulateOptions) -> Built:
+    """Load models, measure the judges' zeros, fill the memories and put the agents on their grid. Raises BadInput."""
+    check(options)
+    shares = parse_models(options.model)
+    kinds = observer_kinds(options.observer)
+    questions = load_questions(options.questions)
+    agents = options.size**2
+    probes: tuple[Any, ...] = ()
+    if options.until_plateau:
+        probes, questions = split_probes(
+            questions, agents, seed=options.seed, share=options.share, probes=options.plateau_probes
+        )
+    prior = load_prior(options.prior)
+    stances = (
+        load_stances(options.stances, prior, options.size, options.seed)
+        if options.stances
+        else named_stances(prior, options.stance, options.size, options.seed)
+    )
+    speech = speech_of(options)
+
+    batcher = Batcher()
+    judge = options.observer_model or root_model(shares[0].name)
+    names = [share.name for share in shares] + ([judge] if any(kind != "embedding" for kind in kinds) else [])
+    models = {name: Metered(load_model(name, batcher)) for name in dict.fromkeys(names)}
+    encoder = Encoder(encoder_folder(options.encoder))
+
+    peer_zeros = await _zeros([models[share.name] for share in shares], speech.reading)
+    llm_observers = tuple([await LLMObserver.ready(models[judge], kind) for kind in kinds if kind != "embedding"])
+    embedding_observers = tuple(EmbeddingObserver(encoder, load_statements()) for kind in kinds if kind == "embedding")
+    asked = [question.text for question in (*probes, *questions)]
+    remembered = [pair.question for name in sorted(stances.pairs) for pair in stances.pairs[name]]
+    table = QuestionTable(encoder, [*remembered, *asked])
+    speakers = draw_models(shares, agents, options.seed)
+
+    def settle(index: int) -> SocialAgent:
+        memory = Memory(table)
+        for pair in born_with(stances, index, options.memories, options.seed):
+            memory.remember(pair.question, pair.response)
+        speaker = speakers[index]
+        return SocialAgent(index, stances.layout[index], models[speaker], memory, speech, peer_zeros[speaker])
+
+    society = Society(
+        world=World(options.size, options.radius or options.size // 2, options.seed, settle),
+        questions=questions,
+        probes=probes,
+        observers=llm_observers,
+        embedding_observers=embedding_observers,
+        scorer=kinds[0],
+        protocol=Protocol(
+            seed=options.seed,
+            rounds=options.round_limit,
+            share=options.share,
+            raters=options.raters,
+            revisions=options.revisions,
+            max_failures=options.max_failures,
+            until_plateau=options.until_plateau,
+            plateau_gain=options.plateau_gain,
+            plateau_patience=options.plateau_patience,
+        ),
+    )
+    described = {observer.name: observer.describe() for observer in (*llm_observers, *embedding_observers)}
+    header = {
+        "seed": options.seed,
+        "world": {
+            "size": options.size,
+            "radius": society.world.radius,
+            "share": options.share,
+            "raters": options.raters,
+            "revisions": options.revisions,
+            "memories": options.memories,
+            "probes": [probe.id for probe in probes],
+        },
+        "stances": {"layout": digest_of(stances.layout), "pairs": _pairs_digest(stances)},
+        "questions": digest_of([asdict(question) for question in questions]),
+        "speech": {name: value for name, value in asdict(speech).items() if name != "seed"},
+        "prompts": prompts.fingerprint(),
+        "encoder": encoder.digest,
+        "models": [
+            {
+                "name": models[share.name].name,
+                "digest": models[share.name].digest,
+                "part": round(share.part, 6),
+                "zero": zero.alignment if (zero := peer_zeros[share.name]) else None,
+            }
+            for share in shares
+        ],
+        "observers": [described[kind] for kind in kinds],
+    }
+    return Built(society, header, list(models.values()), encoder)
+
+
+def check(options: SimulateOptions) -> None:
+    """Refuse options that contradict each other."""
+    if options.revisions and not options.raters:
+        raise BadInput("--raters 0: nobody gives feedback to revise by; add --revisions 0 to ask for drafts only")
+
+
+def speech_of(options: SimulateOptions) -> Speech:
+    """How agents speak under these options; raises BadInput where the rule cannot be read or is empty."""
+    rule = prompts.SANDBOX_RULE
+    if options.rule:
+        try:
+            rule = options.rule.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise BadInput(f"--rule {options.rule}: not readable as text ({error})") from error
+        if not rule:
+            raise BadInput(f"--rule {options.rule}: the file is empty; write the rule into it")
+    return Speech(
+        seed=options.seed,
+        max_tokens=options.max_tokens,
+        feedback_tokens=options.feedback_tokens,
+        temperature=options.temperature,
+        top_p=options.top_p,
+        recall=options.recall,
+        recall_threshold=options.recall_threshold,
+        reading=options.reading,
+        rule=rule,
+    )
+
+
+def parse_models(given: Sequence[str]) -> list[Share]:
+    """Speakers from `NAME` or `NAME=PART`; parts are normalised, and must be given for all or for none."""
+    split = [_name_and_part(text) for text in given]
+    parts = [part for _, part in split]
+    if None in parts and any(part is not None for part in parts):
+        raise BadInput(f"--model {' --model '.join(given)}: give a part to every model of the mix or to none")
+    weights = [1.0 if part is None else part for part in parts]
+    names = [name for name, _ in split]
+    if len(set(names)) < len(names):
+        raise BadInput(f"--model {' --model '.join(given)}: a model stands twice; name each once")
+    return [Share(name, weight / sum(weights)) for name, weight in zip(names, weights, strict=True)]
+
+
+def draw_models(shares: Sequence[Share], agents: int, seed: int) -> list[str]:
+    """The speaker of each agent, drawn by seed so that the parts are met as nearly as whole agents allow."""
+    order = generator(seed, 0, 0, "models").permutation(agents)
+    bounds = [sum(share.part for share in shares[: k + 1]) * agents for k in range(len(shares))]
+    drawn = [""] * agents
+    for place, agent in enumerate(order):
+        drawn[agent] = next(
+            (share.name for share, bound in zip(shares, bounds, strict=True) if place + 0.5 < bound), shares[-1].name
+        )
+    return drawn
+
+
+def observer_kinds(given: Sequence[str]) -> list[str]:
+    """The full names of observers, each once, in the order given."""
+    for kind in given:
+        if kind not in OBSERVERS:
+            raise BadInput(f"--observer {kind}: unknown observer; known: {', '.join(OBSERVERS)}")
+    return list(dict.fromkeys(OBSERVERS[kind] for kind in given))
+
+
+def resolved(options: SimulateOptions, header: dict[str, Any], versions: dict[str, str]) -> str:
+    """The text of run.toml: every option as it was resolved, then versions and model digests."""
+    values = {name: value for name, value in options.model_dump(mode="json").items() if value is not None}
+    values["rounds"] = options.round_limit
+    lines = [f"{name} = {_toml(value)}" for name, value in values.items() if name not in ("config", "resume")]
+    lines += ["", "[versions]", *(f"{json.dumps(name)} = {_toml(version)}" for name, version in versions.items())]
+    lines += ["", "[digests]", *(f"{json.dumps(m['name'])} = {_toml(m['digest'])}" for m in header["models"])]
+    return "\n".join(lines) + "\n"
+
+
+async def _zeros(models: Sequence[Metered], reading: str) -> dict[str, Zero | None]:
+    if reading != "verdict":
+        return {model.name: None for model in models}
+    return {model.name: await measure_zero(model, "peer") for model in models}
+
+
+def _name_and_part(text: str) -> tuple[str, float | None]:
+    name, equals, part = text.rpartition("=")
+    if not equals:
+        return text, None
+    try:
+        weight = float(part)
+    except ValueError:
+        raise BadInput(f"--model {text}: {part!r} is not a number; write --model NAME=0.7") from None
+    if not name or not 0 < weight < float("inf"):
+        raise BadInput(f"--model {text}: the part must be a positive number, as in --model NAME=0.7")
+    return name, weight
+
+
+def _pairs_digest(stances: Stances) -> str:
+    return digest_of({name: [asdict(pair) for pair in pairs] for name, pairs in stances.pairs.items()})
+
+
+def _toml(value: object) -> str:
+    # JSON's strings, numbers, booleans and arrays of them are TOML's.
+    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,298 @@
+"""The log of a run: a header line, one line an interaction, one line a round, and one at the end.
+
+The format is described in docs/transcript.md.
+"""
+
+from __future__ import annotations
+
+import os
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from agents.canonical import canonical_json
+from agents.errors import BadInput
+from agents.records import OK, Answer, Feedback, Rating
+from sandbox import chain
+from sandbox.interaction import Interaction
+from sandbox.lines import interaction_of, line_of
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+SCHEMA = 1
+FILE = "transcript.jsonl"
+
+_ABOUT = ["round", "agent", "model", "stance", "question_id", "question", "topic"]
+ANSWER_COLUMNS = [*_ABOUT, "part", "step", "text", "finish", "outcome", "observer", "alignment", "engagement"]
+FEEDBACK_COLUMNS = [*_ABOUT, "step", "answer", "peer", "rating", "reason", "finish", "outcome", "label_mass"]
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """A transcript as it was when it was read: lines appended later are not seen.
+
+    Only complete rounds count. Interactions behind the last round line are those that `Writer.resume` drops.
+    """
+
+    path: Path
+    header: dict[str, Any]
+    size: int
+
+    @property
+    def name(self) -> str:
+        """The run's name: its header's, or that of its folder."""
+        return str(self.header.get("name", self.path.parent.name))
+
+    @property
+    def observers(self) -> list[str]:
+        """Names of the observers; scores come from the first."""
+        return [observer["name"] for observer in self.header["observers"]]
+
+    @property
+    def end(self) -> dict[str, Any] | None:
+        """The end line, or None where the run did not come to its end."""
+        return next((body for _, body in self._bodies() if body["type"] == "end"), None)
+
+    def rounds(self) -> list[dict[str, Any]]:
+        """The round lines, in order."""
+        return [body for _, body in self._bodies() if body["type"] == "round"]
+
+    def interactions(self) -> Iterator[Interaction]:
+        """Interactions of complete rounds in (round, agent) order, with one round in memory at a time."""
+        waiting: list[Interaction] = []
+        for number, body in self._bodies():
+            if body["type"] == "interaction":
+                waiting.append(self._interaction(number, body))
+            elif body["type"] == "round":
+                yield from waiting
+                waiting.clear()
+
+    def to_pandas(self) -> DataFrame:
+        """One row per answer and observer: the draft is step 0, revisions are steps 1, 2, …
+
+        A failed answer has no text and a missing rating is NaN; `outcome` is the answer's or, where that is "ok", the
+        rating's. Columns: ANSWER_COLUMNS.
+        """
+        from pandas import DataFrame  # only who looks at numbers pays for it
+
+        rows = [
+            {**_about(interaction), **answer, "observer": name, **_rated(ratings.get(name), answer["outcome"])}
+            for interaction in self.interactions()
+            for answer, ratings in _answers(interaction)
+            for name in self.observers
+        ]
+        return DataFrame(rows, columns=ANSWER_COLUMNS)
+
+    def feedback_to_pandas(self) -> DataFrame:
+        """One row per peer's feedback; `answer` is the text that it is about. Columns: FEEDBACK_COLUMNS."""
+        from pandas import DataFrame  # as above
+
+        rows = [
+            {**_about(interaction), "step": step, "answer": answer.text, **asdict(feedback)}
+            for interaction in self.interactions()
+            for step, answer, feedback in given_feedback(interaction)
+        ]
+        return DataFrame(rows, columns=FEEDBACK_COLUMNS)
+
+    def _bodies(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        for number, _, raw in chain.whole_lines(self.path, self.size):
+            yield number, chain.parsed(self.path, number, raw)
+
+    def _interaction(self, number: int, body: dict[str, Any]) -> Interaction:
+        try:
+            return interaction_of(body)
+        except (KeyError, TypeError) as error:
+            raise chain.bad_line(self.path, number, f"is no interaction ({error!r})") from error
+
+
+class Writer:
+    """Appends whole rounds to a transcript and syncs each to disk.
+
+    A write that fails leaves at most an unfinished round and a torn line behind, which `resume` drops.
+    """
+
+    def __init__(self, path: Path, last: str = "", size: int = 0) -> None:
+        """Go on at `size` bytes, behind a line with the chain value `last`: `create` and `resume` find out both."""
+        self._path, self._last, self._size = path, last, size
+
+    @classmethod
+    def create(cls, folder: Path, header: Mapping[str, Any]) -> Writer:
+        """Start a transcript in `folder`. Raises BadInput where there is one already."""
+        path = folder / FILE
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            path.touch(exist_ok=False)
+        except FileExistsError as error:
+            raise BadInput(f"{path} exists already: go on with --resume, or name another folder with --out") from error
+        writer = cls(path)
+        writer._append(_header_line(header))
+        return writer
+
+    @classmethod
+    def resume(cls, folder: Path, header: Mapping[str, Any]) -> tuple[Writer, Transcript]:
+        """Go on behind the last complete round; returns also the transcript of what is kept.
+
+        Drops a torn last line, interactions of an unfinished round and the end line. Raises BadInput, and changes
+        nothing, where any other line does not verify or where `header` is not the run's own.
+        """
+        path = folder / FILE
+        if not path.is_file():
+            raise BadInput(f"{path} does not exist, there is nothing to resume: start the run without --resume")
+        last: chain.Line | None = None
+        for line in chain.verified(path):
+            if line.number == 1:
+                _require_same(path, _checked_header(path, line.body), _header_line(header))
+            if line.body["type"] in ("header", "round"):
+                last = line
+        writer = cls(path, last.chain, last.end) if last else cls(path)
+        os.truncate(path, writer._size)
+        if last is None:  # it broke off while the header was written
+            writer._append(_header_line(header))
+        return writer, read(path)
+
+    def round(self, interactions: Sequence[Interaction], summary: Mapping[str, Any]) -> None:
+        """Append one round: its interactions, which come in agent order, then the round line with `summary`."""
+        (number,) = {interaction.round for interaction in interactions}
+        closing = {**summary, "type": "round", "round": number, "interactions": len(interactions)}
+        self._append(*map(line_of, interactions), closing)
+
+    def end(self, rounds: int, stopped: str) -> None:
+        """Append the end line: how many rounds there are and what stopped them, "rounds" or "plateau"."""
+        self._append({"type": "end", "rounds": rounds, "stopped": stopped})
+
+    def _append(self, *bodies: dict[str, Any]) -> None:
+        lines, last = [], self._last
+        for body in bodies:
+            line, last = chain.chained(chain.storable(body), last)
+            lines.append(line)
+        if self._path.stat().st_size != self._size:
+            raise BadInput(f"{self._path} was changed while this run wrote it: is another run using the folder?")
+        try:
+            chain.append(self._path, lines)
+        except OSError as error:
+            reason = error.strerror or error
+            raise BadInput(f"cannot write {self._path} ({reason}): make room, then go on with --resume") from error
+        self._last, self._size = last, self._size + sum(map(len, lines))
+
+
+def read(run: Path | str) -> Transcript:
+    """The transcript of a run, named by its folder or by the file itself. Lines are read when they are asked for.
+
+    Raises BadInput where there is none or its schema version is unknown. The chain is checked by `verify_chain` only.
+    """
+    path = Path(run) / FILE if Path(run).is_dir() else Path(run)
+    if not path.is_file():
+        worlds = [folder.name for folder in world_folders(Path(run))]
+        hint = f"this run has several worlds, name one: {', '.join(worlds)}" if worlds else "name the folder of a run"
+        raise BadInput(f"{path} does not exist: {hint}")
+    size = path.stat().st_size
+    first = next(chain.whole_lines(path, size), None)
+    if first is None:
+        raise BadInput(f"{path} has no header, the run broke off at its start: go on with --resume")
+    header = _checked_header(path, chain.parsed(path, 1, first[2]))
+    return Transcript(path, {key: value for key, value in header.items() if key != "chain"}, size)
+
+
+def world_folders(run: Path) -> list[Path]:
+    """The folders world-00, world-01, … of a run that played several worlds; none for a run of one world."""
+    return sorted(file.parent for file in run.glob(f"world-*/{FILE}"))
+
+
+def verify_chain(run: Path | str) -> int:
+    """Check every line of a transcript and return how many there are. Raises BadInput naming the first bad line.
+
+    What a chain cannot show: that whole lines are missing at the end. A finished run ends with its end line.
+    """
+    path = read(run).path
+    number = end = 0
+    for line in chain.verified(path):
+        number, end = line.number, line.end
+    if end != path.stat().st_size:
+        raise chain.bad_line(path, number + 1, "is torn: go on with --resume, which drops it")
+    return number
+
+
+def given_feedback(interaction: Interaction) -> Iterator[tuple[int, Answer, Feedback]]:
+    """Every feedback of an interaction as (step from 1, the answer that it is about, the feedback)."""
+    answer = interaction.draft
+    for number, step in enumerate(interaction.steps, start=1):
+        for feedback in step.feedback:
+            yield number, answer, feedback
+        answer = step.revision
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, str]:
+    """The keys in which two headers differ, nested ones by their path, each with "was OLD, is NEW"."""
+    before, after = dict(_leaves(old)), dict(_leaves(new))
+    return {
+        key: f"was {_short(before, key)}, is {_short(after, key)}"
+        for key in sorted(before.keys() | after.keys())
+        if before.get(key, ...) != after.get(key, ...)
+    }
+
+
+def _header_line(header: Mapping[str, Any]) -> dict[str, Any]:
+    line: dict[str, Any] = chain.storable({**header, "type": "header", "schema": SCHEMA})
+    return line
+
+
+def _checked_header(path: Path, body: dict[str, Any]) -> dict[str, Any]:
+    if body["type"] != "header":
+        raise chain.bad_line(path, 1, f'is of type "{body["type"]}" where a header was needed: is this a transcript?')
+    if body.get("schema") != SCHEMA:
+        raise BadInput(
+            f"{path} has transcript schema {body.get('schema')!r} and this version reads {SCHEMA}: "
+            "use the version of social-sandbox that wrote it"
+        )
+    return body
+
+
+def _require_same(path: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
+    if differing := differences(old, new):
+        told = "; ".join(f"{key} {values}" for key, values in differing.items())
+        raise BadInput(f"{path} was written with another header: {told}. Resume with its own settings, or use --out")
+
+
+def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """(path, leaf) pairs of nested JSON, as in ("observers[0].name", "llm:verdict")."""
+    if isinstance(value, Mapping) and value:
+        for name, inner in value.items():
+            yield from _leaves(inner, f"{key}.{name}" if key else name)
+    elif isinstance(value, list) and value:
+        for index, inner in enumerate(value):
+            yield from _leaves(inner, f"{key}[{index}]")
+    else:
+        yield key, value
+
+
+def _short(leaves: dict[str, Any], key: str) -> str:
+    return textwrap.shorten(canonical_json(leaves[key]), 60, placeholder=" …") if key in leaves else "absent"
+
+
+def _about(interaction: Interaction) -> dict[str, Any]:
+    question = interaction.question
+    return {
+        "round": interaction.round,
+        "agent": interaction.agent,
+        "model": interaction.model,
+        "stance": interaction.stance,
+        "question_id": question.id,
+        "question": question.text,
+        "topic": question.topic,
+    }
+
+
+def _answers(interaction: Interaction) -> Iterator[tuple[dict[str, Any], dict[str, Rating]]]:
+    answers = [(interaction.draft, interaction.before), *((step.revision, step.after) for step in interaction.steps)]
+    for step, (answer, ratings) in enumerate(answers):
+        yield {"part": "revision" if step else "draft", "step": step, **asdict(answer)}, ratings
+
+
+def _rated(rating: Rating | None, outcome: str) -> dict[str, Any]:
+    if rating is None:
+        return {}
+    told = rating.outcome if outcome == OK else outcome
+    return {"alignment": rating.alignment, "engagement": rating.engagement, "outcome": told}

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import tomllib
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from agents.errors import BadInput
+from sandbox.config import SimulateOptions
+from sandbox.society import Share, draw_models, observer_kinds, parse_models, resolved, speech_of
+
+
+def test_a_mix_of_models_is_normalised() -> None:
+    assert parse_models(["a", "b"]) == [Share("a", 0.5), Share("b", 0.5)]
+    assert parse_models(["a=3", "dir/b=1"]) == [Share("a", 0.75), Share("dir/b", 0.25)]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["a=0.7", "b"], "give a part to every model of the mix or to none"),
+        (["a=x"], "'x' is not a number"),
+        (["a=0"], "must be a positive number"),
+        (["a=inf"], "must be a positive number"),
+        (["a=nan"], "must be a positive number"),
+        (["=1"], "must be a positive number"),
+        (["a", "a"], "a model stands twice"),
+    ],
+)
+def test_a_malformed_mix_is_refused(given: list[str], message: str) -> None:
+    with pytest.raises(BadInput, match=message):
+        parse_models(given)
+
+
+def test_speakers_are_drawn_by_seed_in_their_parts() -> None:
+    shares = parse_models(["a=0.7", "b=0.3"])
+    drawn = draw_models(shares, 100, seed=0)
+    assert Counter(drawn) == {"a": 70, "b": 30}
+    assert drawn == draw_models(shares, 100, seed=0) != draw_models(shares, 100, seed=1)
+
+
+def test_observers_by_short_and_full_name() -> None:
+    assert observer_kinds(["llm", "embedding", "llm:verdict", "llm:scale"]) == ["llm:verdict", "embedding", "llm:scale"]
+    with pytest.raises(BadInput, match="--observer judge: unknown observer; known: llm, llm:verdict"):
+        observer_kinds(["judge"])
+
+
+def test_an_own_rule_replaces_the_sandbox_rule(tmp_path: Path) -> None:
+    rule = tmp_path / "rule.txt"
+    rule.write_text("Be brief.\n")
+    assert speech_of(SimulateOptions(out=tmp_path, rule=rule)).rule == "Be brief."
+    rule.write_text(" \n")
+    with pytest.raises(BadInput, match="the file is empty"):
+        speech_of(SimulateOptions(out=tmp_path, rule=rule))
+
+
+def test_run_toml_reads_back_and_holds_no_secret_of_the_call(tmp_path: Path) -> None:
+    options = SimulateOptions(out=tmp_path, model=['a "quoted" name'], until_plateau=True)
+    table = tomllib.loads(resolved(options, {"models": [{"name": "a.b", "digest": "d"}]}, {"python": "3"}))
+    assert table["rounds"] == 50 and table["model"] == ['a "quoted" name'] and table["digests"] == {"a.b": "d"}
+    again = {name: table[name] for name in SimulateOptions.model_fields if name in table}
+    assert SimulateOptions(**again).model == options.model
