@@ -80,13 +80,17 @@ class Batcher:
         return result
 
     async def _answer_all(self) -> None:
-        while self._waiting:
-            await self._rest()
-            self._waiting = [call for call in self._waiting if not call.answer.done()]  # the rest was cancelled
-            if self._waiting:
-                batch = next_batch(self._waiting)
-                self._waiting = [call for call in self._waiting if call not in batch]
-                await self._run(batch)
+        try:
+            while self._waiting:
+                await self._rest()
+                self._waiting = [call for call in self._waiting if not call.answer.done()]  # those are cancelled
+                if self._waiting:
+                    batch = next_batch(self._waiting)
+                    self._waiting = [call for call in self._waiting if call not in batch]
+                    await self._run(batch)
+        except Exception as error:  # nobody awaits this task: without it the callers would wait for ever
+            _fail(self._waiting, error)
+            self._waiting = []
 
     async def _rest(self) -> None:
         quiet = 0
@@ -104,13 +108,17 @@ class Batcher:
         try:
             results = await running
         except Exception as error:
-            for call in batch:
-                if not call.answer.done():
-                    call.answer.set_exception(error)
+            _fail(batch, error)
         else:
             for call, result in zip(batch, results, strict=False):  # abandoned batches give fewer
                 if not call.answer.done():
                     call.answer.set_result(result)
+
+
+def _fail(calls: Sequence[_Call], error: Exception) -> None:
+    for call in calls:
+        if not call.answer.done():
+            call.answer.set_exception(error)
 
 
 def next_batch(calls: Sequence[_Call]) -> list[_Call]:

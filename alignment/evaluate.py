@@ -60,6 +60,7 @@ class Estimate:
     high: float | None
 
     def __str__(self) -> str:
+        """For a person."""
         interval = "" if self.low is None else f" [{self.low:.3f}, {self.high:.3f}]"
         return f"{self.value:.3f}{interval}"
 

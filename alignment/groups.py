@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +14,9 @@ from agents.errors import BadInput
 from agents.language_model import Message
 from agents.rating import HIGHEST, LOWEST
 from agents.rows import read_rows, text_field
-from sandbox.dataset import Group
+from sandbox import transcript
+from sandbox.dataset import Group, collect
+from sandbox.responses import GroupType, Scoring
 
 PUBLISHED_SCALE = 7.0  # S of ratings from 1 to 7, as in the paper: seven points, not six steps
 ROLES = ("system", "user", "assistant")
@@ -38,6 +41,25 @@ class Ratings:
     scale: float
     delta: float
     counts: Counts
+
+
+def read_sources(
+    sources: Sequence[Path], types: Sequence[GroupType] = ("imitation",), scoring: Scoring | None = None
+) -> tuple[list[Group], dict[str, int]]:
+    """The groups of run folders (of each type) and of files, and what was left out of the runs, by reason.
+
+    Raises BadInput, naming file and row.
+    """
+    runs = [source for source in sources if source.is_dir() or source.name == transcript.FILE]
+    collections = [collect(runs, type, scoring) for type in types] if runs else []
+    groups = [group for collection in collections for group in collection.groups]
+    left_out: Counter[str] = Counter()
+    for collection in collections:
+        left_out.update(collection.left_out)
+    for source in sources:
+        if source not in runs:
+            groups += read_file(source)
+    return groups, dict(left_out)
 
 
 def checked(groups: Sequence[Group], *, scale: float | None = None, delta: float = 0.25) -> Ratings:
@@ -76,8 +98,9 @@ def read_file(path: Path) -> list[Group]:
 def group_of(row: Mapping[str, Any], place: str) -> Group:
     """The group in a row `{query, responses, scores}`, with `models` and `finished` where there are.
 
-    `query` is a text, which becomes one user message, or a list of `{role, content}` that ends with the user's. Other
-    fields are ignored. A response counts as finished unless `finished` says otherwise. Raises BadInput naming `place`.
+    `query` is a text, which becomes one user message, or a list of `{role, content}` that ends with the user's.
+    `question`, by which training and test are split, is the last message unless the row has one. Other fields are
+    ignored. A response counts as finished unless `finished` says otherwise. Raises BadInput naming `place`.
     """
     for name in ("query", "responses", "scores"):
         if name not in row:
@@ -99,18 +122,25 @@ def group_of(row: Mapping[str, Any], place: str) -> Group:
     for name, column in (("scores", scores), ("models", models), ("finished", finished)):
         if len(column) != len(responses):
             raise BadInput(f"{place}: {len(responses)} responses but {len(column)} {name}; give one each")
-    return Group(query, tuple(responses), tuple(map(float, scores)), tuple(finished), tuple(models), query[-1].content)
+    question = row["question"] if isinstance(row.get("question"), str) else query[-1].content
+    return Group(query, tuple(responses), tuple(map(float, scores)), tuple(finished), tuple(models), question)
 
 
 def rating_scale(groups: Sequence[Group]) -> float:
     """The span S of the groups' rating scale, read from their scores.
 
-    Scores from 1 to 7 that go beyond 5 are taken for the published scale, S = 7. Else S is what the scores span, and
-    for whole numbers the count of points (−3 … 3: 7), as 7 is for 1–7.
+    Runs are rated from 1 to 7, S = 7, and what is read beside them must be too (BadInput). Files whose scores lie
+    within 1 to 7 and go beyond 5 are taken for that scale. Else S is what the scores span, and for whole numbers the
+    count of points (−3 … 3: 7), as 7 is for 1–7.
     """
     scores = [score for group in groups for score in group.scores]
     low, high = min(scores), max(scores)
-    if low >= LOWEST and (LOWEST + HIGHEST) / 2 + 1 < high <= HIGHEST:
+    within = low >= LOWEST and high <= HIGHEST
+    if any(group.origins for group in groups) and not within:
+        raise BadInput(
+            f"scores go from {low:g} to {high:g}, but those of runs from 1 to 7; rescale the files or train on each alone"
+        )
+    if within and (high > 5 or any(group.origins for group in groups)):
         return PUBLISHED_SCALE
     whole = all(score.is_integer() for score in scores)
     return high - low + whole or 1.0

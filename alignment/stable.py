@@ -14,13 +14,13 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 
 from agents.errors import BadInput
 from alignment.groups import group_of
-from alignment.losses import Reduction, active_hinges, stable_alignment_loss
+from alignment.losses import active_hinges, stable_alignment_loss
 from alignment.tokens import ChatFormat, Collator, Row, drawn, reply_nll
 from sandbox.dataset import Group
 
 
 @dataclass
-class StableAlignmentConfig(TrainingArguments):
+class StableAlignmentConfig(TrainingArguments):  # type: ignore[misc]
     """TrainingArguments with the loss's settings.
 
     Changed defaults, as published: learning_rate 2e-5, lr_scheduler_type cosine, warmup_steps 0.03 (a share of all).
@@ -43,11 +43,14 @@ class StableAlignmentConfig(TrainingArguments):
     remove_unused_columns: bool = False
     logging_steps: float = 1
     logging_nan_inf_filter: bool = False  # a loss that is not a number must be seen, and stops the training
+    use_cpu: bool = False
+    dataloader_pin_memory: bool = True
     bf16: bool | None = None
     save_strategy: str = "no"
     report_to: str = "none"
 
     def __post_init__(self) -> None:
+        """Settle what depends on the machine."""
         self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
         self.dataloader_pin_memory = self.dataloader_pin_memory and not self.use_cpu
         if self.bf16 is None:
@@ -85,9 +88,11 @@ class DrawnRows(Dataset[Row]):
         self.rows, self.responses, self.seed, self.epoch = rows, responses, seed, 0
 
     def __len__(self) -> int:
+        """Number of groups."""
         return len(self.rows)
 
     def __getitem__(self, index: int) -> Row:
+        """The group at `index` with the responses drawn for this epoch."""
         row = self.rows[index]
         places = drawn(row.scores, self.responses, seed=self.seed, epoch=self.epoch, index=index)
         return replace(
@@ -98,7 +103,7 @@ class DrawnRows(Dataset[Row]):
         )
 
 
-class StableAlignmentTrainer(Trainer):
+class StableAlignmentTrainer(Trainer):  # type: ignore[misc]
     """Trains `model` on groups by `stable_alignment_loss`, averaged over the groups of a step.
 
     Datasets hold `Group`s, or rows `{query, responses, scores, …}` as `group_of` reads them (a `datasets.Dataset` of a
@@ -207,7 +212,7 @@ def group_nll(model: Any, batch: dict[str, Tensor]) -> Tensor:
     return torch.zeros_like(batch["ratings"]).masked_scatter(batch["present"], nll / tokens)
 
 
-class _NextDraw(TrainerCallback):
+class _NextDraw(TrainerCallback):  # type: ignore[misc]
     """Tells the training rows which epoch it is. (The data loader does so only in some set-ups.)"""
 
     def on_epoch_begin(

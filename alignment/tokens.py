@@ -7,10 +7,11 @@ never by a token's id: a response may hold the padding token.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
+from jinja2 import TemplateError
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pad_sequence
@@ -83,8 +84,17 @@ class ChatFormat:
         return Row((first,), (tuple(rest),), (0.0,), (False,), text)
 
     def _prompt(self, messages: Sequence[Message]) -> list[int]:
-        chat = [{"role": message.role, "content": message.content} for message in messages]
-        return self._ids(self.tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True))
+        try:
+            return list(
+                self.tokenizer.apply_chat_template(
+                    [asdict(message) for message in messages], add_generation_prompt=True, return_dict=False
+                )
+            )
+        except TemplateError as error:
+            raise BadInput(
+                f"model {self.tokenizer.name_or_path}: its chat template refused a query that begins "
+                f"{messages[0].content[:40]!r} ({error}); choose another model"
+            ) from error
 
     def _ids(self, text: str) -> list[int]:
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])

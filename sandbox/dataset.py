@@ -5,45 +5,41 @@ What each type of row is, and how its scores come about, is described in docs/da
 
 from __future__ import annotations
 
-import math
-import re
+import json
+import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
-import numpy as np
-from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
+import jinja2
 
-from agents.canonical import seed_of
 from agents.errors import BadInput
 from agents.language_model import Message
-from agents.prompts import STARTS, draft_messages, review_messages, revise_messages
-from agents.rating import HIGHEST, LOWEST, NEUTRAL
-from agents.records import Answer, Feedback, Rating
-from sandbox.interaction import Interaction
-from sandbox.transcript import Transcript, given_feedback, read, world_folders
+from sandbox.responses import CriticScore, GroupType, Response, ScoreBy, Scoring, responses_of
+from sandbox.responses import Origin as Origin
+from sandbox.split import TEST_SHARE
+from sandbox.split import split as split
+from sandbox.texts import runs_of, words_of
+from sandbox.transcript import Transcript, read_worlds
 
-GroupType = Literal["imitation", "self_critic", "realignment"]
-ScoreBy = Literal["alignment", "engagement", "product"]
-CriticScore = Literal["agreement", "peer"]
-
-GROUP_TYPES: tuple[GroupType, ...] = get_args(GroupType)
+if TYPE_CHECKING:
+    from memory.encoder import Encoder  # importing it takes seconds, and reading groups needs none
 
 # Share of word pairs that two responses have in common (Jaccard) from which they are near-copies: at 0.9 one word
-# changed inside forty, or one added to twenty. Word pairs rather than words, so that an added "not" weighs.
+# changed inside forty, or one added to thirty. Word pairs rather than words, so that an added "not" weighs.
 NEAR_COPY = 0.9
 
 # Ratings closer than this count as equal: no pair is made of them.
 TIE = 0.25
 
-# Cosine similarity from which two questions count as the same one; see docs/datasets.md for how it was measured.
-PARAPHRASE = 0.85
-TEST_SHARE = 0.2
+GROUP_TYPES: tuple[GroupType, ...] = get_args(GroupType)
+CARD_MARK = "social-sandbox"  # a tag of the card: a folder that carries it is ours to replace
+
+_Form = tuple[str, frozenset[tuple[str, ...]]]  # a text without case and punctuation, and its word pairs
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +88,7 @@ def collect(runs: Sequence[Path], type: GroupType = "imitation", scoring: Scorin
     scoring = scoring or Scoring()
     left_out: Counter[str] = Counter()
     together: dict[tuple[Message, ...], list[Response]] = {}
-    for transcript in _transcripts(runs):
+    for transcript in (world for run in runs for world in read_worlds(run)):
         for response in responses_of(transcript, type, scoring):
             if response.flaw:
                 left_out[response.flaw] += 1
@@ -104,6 +100,65 @@ def collect(runs: Sequence[Path], type: GroupType = "imitation", scoring: Scorin
         left_out["near-copy"] += len(responses) - len(kept)
         groups.append(_group(kept))
     return Collection(groups, {reason: count for reason, count in sorted(left_out.items()) if count})
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """What an export wrote: rows by configuration and split; what was empty; what was left out, by type and reason."""
+
+    rows: dict[str, dict[str, int]]
+    empty: list[str]
+    left_out: dict[str, dict[str, int]]
+
+    def __str__(self) -> str:
+        """One line."""
+        written = [f"{name} {' + '.join(map(str, counts.values()))}" for name, counts in self.rows.items()]
+        return "; ".join(
+            ["rows " + ", ".join(written)] + [f"empty and left out: {', '.join(self.empty)}"] * bool(self.empty)
+        )
+
+
+def export(
+    runs: Sequence[Path],
+    out: Path,
+    encoder: Encoder,
+    *,
+    scoring: Scoring | None = None,
+    test_share: float = TEST_SHARE,
+    seed: int = 0,
+) -> Export:
+    """Write a folder that `datasets.load_dataset(out, configuration)` reads: one configuration a type, with a card.
+
+    Rows are split into train and test by question, see `split`. The folder is built beside `out` and then takes its
+    place; an earlier export there is replaced. Raises BadInput where `out` holds anything else.
+    """
+    if out.exists() and not _is_export(out):
+        raise BadInput(f"{out} holds something else than an exported dataset: name another folder")
+    scoring = scoring or Scoring()
+    collections = {type: collect(runs, type, scoring) for type in GROUP_TYPES}
+    rows = _rows({type: collection.groups for type, collection in collections.items()})
+    questions = sorted({row["question"] for typed in rows.values() for row in typed})
+    held_out = split(questions, encoder.encode(questions), test_share=test_share, seed=seed) if questions else {}
+    tables = {
+        name: {
+            part: chosen
+            for part in ("train", "test")
+            if (chosen := [row for row in typed if held_out[row["question"]] == (part == "test")])
+        }
+        for name, typed in rows.items()
+    }
+    told = Export(
+        rows={name: {part: len(rows) for part, rows in parts.items()} for name, parts in tables.items() if parts},
+        empty=[name for name, parts in tables.items() if not parts],
+        left_out={type: collection.left_out for type, collection in collections.items()},
+    )
+    transcripts = [world for run in runs for world in read_worlds(run)]
+    with _replacing(out) as folder:
+        for name, parts in tables.items():
+            for part, chosen in parts.items():
+                _write_jsonl(folder / name / f"{part}.jsonl", chosen)
+        (folder / "README.md").write_text(_card(told, tables, transcripts, scoring), encoding="utf-8")
+    return told
 
 
 def preference_rows(groups: Iterable[Group]) -> list[dict[str, Any]]:
@@ -137,29 +192,97 @@ def sft_rows(groups: Iterable[Group]) -> list[dict[str, Any]]:
 
 def group_row(group: Group) -> dict[str, Any]:
     """A group as plain JSON values."""
+    parallel = ("responses", "scores", "finished", "models")
     return {
         "query": _chat(group.query),
-        "responses": list(group.responses),
-        "scores": list(group.scores),
-        "finished": list(group.finished),
-        "models": list(group.models),
+        **{name: list(getattr(group, name)) for name in parallel},
         "question": group.question,
-        "origins": [origin_row(origin) for origin in group.origins],
+        "origins": [asdict(origin) for origin in group.origins],
     }
 
 
-def origin_row(origin: Origin) -> dict[str, Any]:
-    """An origin as plain JSON values."""
-    return {"run": origin.run, "round": origin.round, "agent": origin.agent, "part": origin.part}
+def _rows(groups: dict[GroupType, list[Group]]) -> dict[str, list[dict[str, Any]]]:
+    """The rows of every configuration, each with its question and the origins of its responses."""
+    rows = {str(type): [group_row(group) for group in typed] for type, typed in groups.items()}
+    rows["preference"] = [
+        {**preference_row(group, best, worse), **_source(group, best, worse)}
+        for group in groups["imitation"]
+        for best, worse in preference_pairs(group)
+    ]
+    rows["sft"] = [
+        {**row, **_source(group, _best(group))} for group in groups["imitation"] for row in sft_rows([group])
+    ]
+    return rows
 
 
-def _transcripts(runs: Sequence[Path]) -> list[Transcript]:
-    return [read(folder) for run in runs for folder in (world_folders(Path(run)) or [run])]
+def _source(group: Group, *places: int) -> dict[str, Any]:
+    return {"question": group.question, "origins": [asdict(group.origins[place]) for place in places]}
+
+
+def _write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    path.parent.mkdir(exist_ok=True)
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def _is_export(folder: Path) -> bool:
+    if not folder.is_dir():
+        return False
+    card = folder / "README.md"
+    return CARD_MARK in card.read_text("utf-8") if card.is_file() else not any(folder.iterdir())
+
+
+@contextmanager
+def _replacing(out: Path) -> Iterator[Path]:
+    """A new folder beside `out` that takes its place at the end, or vanishes where writing it fails."""
+    fresh, old = out.with_name(f"{out.name}.new"), out.with_name(f"{out.name}.old")
+    for folder in (fresh, old):
+        shutil.rmtree(folder, ignore_errors=True)
+    fresh.mkdir(parents=True)
+    try:
+        yield fresh
+        if out.exists():
+            out.rename(old)
+        fresh.rename(out)
+    finally:
+        for folder in (fresh, old):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _card(
+    told: Export,
+    tables: dict[str, dict[str, list[dict[str, Any]]]],
+    transcripts: Sequence[Transcript],
+    scoring: Scoring,
+) -> str:
+    template = jinja2.Template(
+        (files("sandbox") / "data" / "dataset_card.md").read_text("utf-8"), trim_blocks=True, keep_trailing_newline=True
+    )
+    card: str = template.render(
+        told=told,
+        runs=[transcript.name for transcript in transcripts],
+        models=sorted({model["name"] for transcript in transcripts for model in transcript.header["models"]}),
+        observers=sorted({scoring.observer or transcript.observers[0] for transcript in transcripts}),
+        scoring=scoring,
+        mark=CARD_MARK,
+        examples={
+            name: json.dumps(_shortened(next(iter(parts.values()))[0]), ensure_ascii=False, indent=1)
+            for name, parts in tables.items()
+            if parts
+        },
+    )
+    return card
+
+
+def _shortened(row: dict[str, Any]) -> dict[str, Any]:
+    """A group row with its first two responses only."""
+    parallel = ("responses", "scores", "finished", "models", "origins")
+    return {name: value[:2] if name in parallel else value for name, value in row.items()}
 
 
 def _without_near_copies(responses: Sequence[Response]) -> list[Response]:
     """The responses without those that nearly repeat an earlier one."""
-    kept: list[tuple[Response, tuple[str, frozenset[tuple[str, str]]]]] = []
+    kept: list[tuple[Response, _Form]] = []
     for response in responses:
         form = _form(response.text)
         if not any(_near(form, earlier) for _, earlier in kept):
@@ -167,13 +290,12 @@ def _without_near_copies(responses: Sequence[Response]) -> list[Response]:
     return [response for response, _ in kept]
 
 
-def _form(text: str) -> tuple[str, frozenset[tuple[str, str]]]:
-    """The text without case and punctuation, and its pairs of neighbouring words."""
-    words = re.findall(r"\w+", text.casefold())
-    return " ".join(words) or text.strip(), frozenset(pairwise(words))
+def _form(text: str) -> _Form:
+    words = words_of(text)
+    return " ".join(words) or text.strip(), frozenset(runs_of(words, 2))
 
 
-def _near(one: tuple[str, frozenset[tuple[str, str]]], other: tuple[str, frozenset[tuple[str, str]]]) -> bool:
+def _near(one: _Form, other: _Form) -> bool:
     shared, either = len(one[1] & other[1]), len(one[1] | other[1])
     return one[0] == other[0] or (either > 0 and shared / either >= NEAR_COPY)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 from agents.errors import BadInput
 from agents.language_model import Message
@@ -107,7 +107,7 @@ def _self_critic(transcript: Transcript, scoring: Scoring) -> Iterator[Response]
                 reason,
                 score or 0.0,
                 feedback.finish == "stop",
-                speakers[feedback.peer],
+                speakers.get(feedback.peer, ""),  # who never answered is not named in the transcript
                 Origin(transcript.name, said.round, said.agent, f"feedback:{feedback.peer}"),
                 "failed answer" if not reason else "missing rating" if score is None else "",
             )
@@ -153,14 +153,13 @@ def _score(ratings: dict[str, Rating], observer: str, scoring: Scoring) -> float
     rating = ratings.get(observer)
     if rating is None:
         return None
-    match scoring.score_by:
-        case "alignment":
-            return rating.alignment
-        case "engagement":
-            return rating.engagement
-        case "product":
-            missing = rating.alignment is None or rating.engagement is None
-            return None if missing else math.sqrt(rating.alignment * rating.engagement)
+    if scoring.score_by == "alignment":
+        return rating.alignment
+    if scoring.score_by == "engagement":
+        return rating.engagement
+    if rating.alignment is None or rating.engagement is None:
+        return None
+    return math.sqrt(rating.alignment * rating.engagement)
 
 
 def _critic_score(feedback: Feedback, observed: Rating | None, scoring: Scoring) -> float | None:

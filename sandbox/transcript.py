@@ -201,6 +201,11 @@ def world_folders(run: Path) -> list[Path]:
     return sorted(file.parent for file in run.glob(f"world-*/{FILE}"))
 
 
+def read_worlds(run: Path | str) -> list[Transcript]:
+    """The transcripts of a run: one, or one a world."""
+    return [read(folder) for folder in world_folders(Path(run)) or [Path(run)]]
+
+
 def verify_chain(run: Path | str) -> int:
     """Check every line of a transcript and return how many there are. Raises BadInput naming the first bad line.
 

@@ -1,0 +1,73 @@
+"""What a person sees while a model trains: a live line on a terminal, plain lines elsewhere (on stderr)."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+PLAIN_SECONDS = 20.0  # between two lines where stderr is not a terminal
+
+
+class TrainingProgress(TrainerCallback):  # type: ignore[misc]
+    """Shows steps, losses and the time left."""
+
+    def __init__(self) -> None:
+        console = Console(stderr=True)
+        columns = (TextColumn("step"), MofNCompleteColumn(), BarColumn(20), TextColumn("{task.description}"))
+        self._live = Progress(*columns, TimeRemainingColumn(), console=console) if console.is_terminal else None
+        self._task = self._live.add_task("", total=None) if self._live else None
+        self._started = self._told = time.monotonic()
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Start the clock."""
+        self._started = self._told = time.monotonic()
+        if self._live:
+            self._live.start()
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Show the last step's numbers."""
+        if not logs or "loss" not in logs:
+            return
+        line = losses_line(logs)
+        if self._live and self._task is not None:
+            self._live.update(self._task, completed=state.global_step, total=state.max_steps, description=line)
+            return
+        now, last = time.monotonic(), state.global_step == state.max_steps
+        if last or now - self._told >= PLAIN_SECONDS:
+            self._told = now
+            left = (now - self._started) / state.global_step * (state.max_steps - state.global_step)
+            step = f"step {state.global_step}/{state.max_steps}"
+            print(f"{step} · {line} · {left / 60:.1f} min left", file=sys.stderr, flush=True)
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Leave the terminal as it was."""
+        self.close()
+
+    def close(self) -> None:
+        """Leave the terminal as it was, also where training failed."""
+        if self._live:
+            self._live.stop()
+
+
+def losses_line(logs: dict[str, float]) -> str:
+    """The numbers of one log line, for a person."""
+    return (
+        f"loss {logs['loss']:.3f} · best answers {logs['nll_best']:.3f} nats a token · "
+        f"active hinges {logs['active_hinges']:.0%}"
+    )

@@ -1,0 +1,275 @@
+"""`align stable` from its options to the trained model's folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PrinterCallback,
+    set_seed,
+)
+
+from agents.canonical import digest_of
+from agents.errors import BadInput
+from agents.local import quiet
+from agents.models import encoder_folder, model_folder, root_model
+from alignment.config import AlignStableOptions
+from alignment.evaluate import Estimate, Likelihoods, Quality, accuracy_gain, likelihoods, neutral_perplexity, quality
+from alignment.folder import appearing, refuse_used, toml_of, write_json
+from alignment.groups import Ratings, checked, read_sources
+from alignment.progress import TrainingProgress
+from alignment.stable import Prepared, StableAlignmentConfig, StableAlignmentTrainer, prepared
+from alignment.tokens import ChatFormat, Row
+from memory.encoder import Encoder
+from sandbox.config import nearest
+from sandbox.dataset import Group, split
+from sandbox.responses import Scoring
+
+LEARNING_RATE = 2e-5  # as published
+LORA_LEARNING_RATE = 2e-4
+
+# Trainer settings that have an option of their own.
+OPTION_OF = {
+    "output_dir": "--out",
+    "seed": "--seed",
+    "num_train_epochs": "--epochs",
+    "learning_rate": "--learning-rate",
+    "gradient_accumulation_steps": "--groups-per-step",
+    "weight": "--weight",
+    "margin": "--margin",
+    "reduction": "--reduction",
+    "rating_scale": "--rating-scale",
+    "responses": "--responses",
+    "max_length": "--max-length",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A model on the held-out rows: the summary, and the likelihoods behind it."""
+
+    quality: Quality
+    likelihoods: list[Likelihoods]
+
+
+def run_stable(options: AlignStableOptions) -> Path:
+    """Train as `options` say, measure before and after on held-out questions, and write the folder `--out`.
+
+    Raises BadInput before any training where data, model or options are not usable; nothing is written then.
+    """
+    refuse_used(options.out)
+    console = Console(stderr=True)
+    groups, left_out = read_sources(
+        options.sources, options.type, Scoring(options.score_by, options.observer, options.critic_score)
+    )
+    data = checked(groups, scale=options.rating_scale, delta=options.delta)
+    args = training_arguments(options, data.scale)
+    training, held_out = divided(data.groups, options)
+    set_seed(options.seed)  # a new adapter starts from random numbers
+    model, tokenizer = loaded(options.model)
+    format = ChatFormat.of(tokenizer)
+    trainer = StableAlignmentTrainer(
+        _with_adapter(model, options.lora_rank) if options.lora else model, args, training, tokenizer
+    )
+    test = prepared(held_out, format, options.max_length)
+    console.print(_told(data, left_out, trainer.train_rows, test), highlight=False, soft_wrap=True)
+
+    with ExitStack() as stack:
+        folder = stack.enter_context(appearing(options.out)) if trainer.is_world_process_zero() else None
+        before = measured(trainer.model, test.rows, format, data.delta)
+        progress = TrainingProgress()
+        stack.callback(progress.close)
+        trainer.remove_callback(PrinterCallback)
+        if trainer.is_world_process_zero():
+            trainer.add_callback(progress)
+        trainer.train(resume_from_checkpoint=args.resume_from_checkpoint)
+        after = measured(trainer.model, test.rows, format, data.delta)
+        gain = accuracy_gain(
+            [found.per_token for found in before.likelihoods],
+            [found.per_token for found in after.likelihoods],
+            [row.scores for row in test.rows],
+            delta=data.delta,
+        )
+        if folder is not None:
+            _write(folder, trainer, tokenizer, options)
+            write_json(folder / "lineage.json", lineage(options, data))
+            write_json(
+                folder / "metrics.json",
+                {
+                    "data": {**asdict(data.counts), "left_out": left_out, "scale": data.scale, "delta": data.delta},
+                    "train": _counts(trainer.train_rows),
+                    "held_out": _counts(test),
+                    "before": asdict(before.quality),
+                    "after": asdict(after.quality),
+                    "accuracy_gain": gain and asdict(gain),
+                },
+            )
+    if folder is not None:
+        Console().print(comparison(before.quality, after.quality, gain))
+        console.print(f"model {options.out}", highlight=False, soft_wrap=True)
+    return options.out
+
+
+def training_arguments(options: AlignStableOptions, scale: float) -> StableAlignmentConfig:
+    """The trainer's settings; raises BadInput where [trainer] names what it should not, or batches don't divide."""
+    known = [field.name for field in fields(StableAlignmentConfig) if field.init]
+    for key in options.trainer:
+        if key in OPTION_OF:
+            raise BadInput(f"[trainer] {key}: has an option of its own; use {OPTION_OF[key]}")
+        if key not in known:
+            raise BadInput(f"[trainer]: unknown key {key!r}; {nearest(key, known)}")
+    settings: dict[str, Any] = {
+        "output_dir": f"{options.out}.checkpoints",  # written only where [trainer] sets a save_strategy
+        "seed": options.seed,
+        "num_train_epochs": options.epochs,
+        "learning_rate": options.learning_rate or (LORA_LEARNING_RATE if options.lora else LEARNING_RATE),
+        "weight": options.weight,
+        "margin": options.margin,
+        "reduction": options.reduction,
+        "rating_scale": scale,
+        "responses": options.responses,
+        "max_length": options.max_length,
+        "disable_tqdm": True,
+        **options.trainer,
+    }
+    try:
+        args = StableAlignmentConfig(**settings)
+    except (TypeError, ValueError) as error:
+        raise BadInput(f"[trainer]: {' '.join(str(error).split())}; mend the table") from error
+    at_once = args.per_device_train_batch_size * args.world_size
+    if options.groups_per_step % at_once:
+        raise BadInput(
+            f"--groups-per-step {options.groups_per_step}: is not a multiple of the {at_once} groups that "
+            f"{args.world_size} processes take at once; choose one, or another per_device_train_batch_size in [trainer]"
+        )
+    args.gradient_accumulation_steps = options.groups_per_step // at_once
+    return args
+
+
+def divided(groups: Sequence[Group], options: AlignStableOptions) -> tuple[list[Group], list[Group]]:
+    """(training, held-out) groups, by question, with paraphrases on one side. Raises BadInput where a side is empty."""
+    if options.test_share == 0:
+        return list(groups), []
+    questions = list(dict.fromkeys(group.question for group in groups))
+    vectors = Encoder(encoder_folder(options.encoder)).encode(questions)
+    is_test = split(questions, vectors, test_share=options.test_share, seed=options.seed)
+    sides = [g for g in groups if not is_test[g.question]], [g for g in groups if is_test[g.question]]
+    if not all(sides):
+        raise BadInput(
+            f"--test-share {options.test_share:g}: the {len(questions)} questions are all alike and cannot be divided; "
+            "give more, or set it to 0 to hold none out"
+        )
+    return sides
+
+
+def loaded(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The model to train, in float32, with its tokenizer. Raises BadInput."""
+    folder = model_folder(name)
+    only = {"local_files_only": True, "trust_remote_code": False}
+    try:
+        with quiet():
+            tokenizer = AutoTokenizer.from_pretrained(folder, **only)
+            model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, use_safetensors=True, **only)
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise BadInput(f"model {name!r}: {folder} does not load ({reason}); give a causal language model") from error
+    return model, tokenizer
+
+
+def measured(model: Any, rows: Sequence[Row], format: ChatFormat, delta: float) -> Measured:
+    """Measure a model on held-out rows and on the neutral text."""
+    found = likelihoods(model, rows, format.pad)
+    return Measured(quality(rows, found, neutral_perplexity(model, format), delta=delta), found)
+
+
+def lineage(options: AlignStableOptions, data: Ratings) -> dict[str, Any]:
+    """What the model was made of: its base, the root of its line, its data and the settings."""
+    base = str(Path(options.model).resolve()) if Path(options.model).is_dir() else options.model
+    return {
+        "base_model": base,
+        "root_model": root_model(base),
+        "data": [str(source) for source in options.sources],
+        "rows_digest": digest_of([asdict(group) for group in data.groups]),
+        "config": options.model_dump(mode="json"),
+    }
+
+
+def comparison(before: Quality, after: Quality, gain: Estimate | None) -> Table:
+    """Before and after, side by side."""
+    table = Table("on held-out questions", "before", "after", "change")
+    accuracies = (before.pair_accuracy, after.pair_accuracy, gain)
+    table.add_row("pair accuracy [95 %]", *(str(found or "–") for found in accuracies))
+    for label, name in (
+        ("log-probability a token, best", "best_per_token"),
+        ("log-probability a token, worst", "worst_per_token"),
+        ("log-probability, best", "best_sum"),
+        ("log-probability, worst", "worst_sum"),
+        ("perplexity, best", "best_perplexity"),
+        ("perplexity, neutral text", "neutral_perplexity"),
+    ):
+        old, new = getattr(before, name), getattr(after, name)
+        table.add_row(label, *(("–",) * 3 if old is None else (f"{old:.3f}", f"{new:.3f}", f"{new - old:+.3f}")))
+    table.caption = f"{after.groups} groups, {after.pairs} pairs of differently rated answers"
+    return table
+
+
+def _with_adapter(model: PreTrainedModel, rank: int) -> Any:
+    from peft import LoraConfig, get_peft_model
+
+    config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM")
+    return get_peft_model(model, config)
+
+
+def _write(folder: Path, trainer: StableAlignmentTrainer, tokenizer: Any, options: AlignStableOptions) -> None:
+    model: Any = trainer.accelerator.unwrap_model(trainer.model)
+    with quiet():
+        if options.lora:
+            model.save_pretrained(folder / "adapter", save_embedding_layers=False)
+            model = model.merge_and_unload()
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+    (folder / "align.toml").write_text(toml_of(_resolved(options, trainer.args)), encoding="utf-8")
+    log = "".join(json.dumps(line) + "\n" for line in trainer.state.log_history)
+    (folder / "trainer_log.jsonl").write_text(log, encoding="utf-8")
+
+
+def _resolved(options: AlignStableOptions, args: StableAlignmentConfig) -> dict[str, Any]:
+    values = options.model_dump(mode="json", exclude={"config", "out", "sources"})
+    return {**values, "learning_rate": args.learning_rate, "rating_scale": args.rating_scale}
+
+
+def _counts(rows: Prepared) -> dict[str, Any]:
+    return {
+        "groups": len(rows.rows),
+        "responses": sum(len(row.replies) for row in rows.rows),
+        "truncated": rows.truncated,
+        "dropped": [group.question for group in rows.dropped],
+    }
+
+
+def _told(data: Ratings, left_out: dict[str, int], train: Prepared, test: Prepared) -> str:
+    counts = data.counts
+    lines = [
+        f"{len(data.groups)} groups ({counts.merged} merged by equal query, {counts.copies} copies dropped, "
+        f"{counts.single} with one response, {counts.level} level), rating scale {data.scale:g}, "
+        f"equal within {data.delta:.3g}",
+        f"{len(train.rows)} to train on, {len(test.rows)} held out; "
+        f"{train.truncated + test.truncated} responses cut at --max-length",
+    ]
+    if left_out:
+        lines.append("left out of the runs: " + ", ".join(f"{count} {reason}" for reason, count in left_out.items()))
+    for group in (*train.dropped, *test.dropped):
+        lines.append(f"dropped, its prompt fills --max-length: {group.question[:60]!r}")
+    return "\n".join(lines)

@@ -1,0 +1,57 @@
+"""Text to unit vectors, by a sentence-transformers model in a local folder."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from sentence_transformers import SentenceTransformer
+
+# Vectors of one text differ by up to 1e-6 between batches of other sizes; alone, a text always gets the same bits.
+BATCH_SIZE = 1
+SHAPES_VECTORS = ("*.safetensors", "*.json", "*.txt", "*.model")
+
+
+class Encoder:
+    """The model in `folder`. It is loaded at the first text; equal texts get bit-equal vectors in any company."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Unit vectors [N, D] of N texts. What is beyond the model's length (256 word pieces by default) is not seen."""
+        if not texts:
+            return np.zeros((0, self.dimension), dtype=np.float32)
+        vectors = self._model.encode(
+            list(texts), batch_size=BATCH_SIZE, normalize_embeddings=True, show_progress_bar=False
+        )
+        return np.asarray(vectors, dtype=np.float32)
+
+    @property
+    def dimension(self) -> int:
+        """D, the length of a vector."""
+        return int(self._model.get_sentence_embedding_dimension() or 0)
+
+    @cached_property
+    def digest(self) -> str:
+        """blake2b (128 bits, hexadecimal) of the names and contents of the weights and configuration files."""
+        digest = hashlib.blake2b(digest_size=16)
+        files = {path for pattern in SHAPES_VECTORS for path in self.folder.rglob(pattern)}
+        for name, path in sorted((path.relative_to(self.folder).as_posix(), path) for path in files):
+            with path.open("rb") as file:
+                content = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).digest()
+            digest.update(name.encode() + b"\0" + content)
+        return digest.hexdigest()
+
+    @cached_property
+    def _model(self) -> SentenceTransformer:
+        from sentence_transformers import SentenceTransformer  # takes seconds to import
+
+        return SentenceTransformer(str(self.folder), device="cpu")

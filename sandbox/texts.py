@@ -1,0 +1,54 @@
+"""What answers are like besides their ratings: length, diversity, and how much they copy from what they were shown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+COPIED_RUN = 3  # words in a row; two are shared by chance too often
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """A set of answers. All but `answers` are None where there is nothing to measure them on.
+
+    `words`: mean length. `distinct_2`: different word pairs per word pair, over all answers. `copied`: the share of an
+    answer's word triples that stand in what its author was shown, averaged over answers.
+    """
+
+    answers: int
+    words: float | None
+    distinct_2: float | None
+    copied: float | None
+
+
+def describe(answers: Sequence[tuple[str, Sequence[str]]]) -> Texts:
+    """The measures of answers, each given with the texts that its author was shown."""
+    said = [words_of(text) for text, _ in answers]
+    pairs = [pair for words in said for pair in runs_of(words, 2)]
+    shares = [share for text, shown in answers if (share := copied_share(text, shown)) is not None]
+    return Texts(
+        answers=len(answers),
+        words=fmean(map(len, said)) if said else None,
+        distinct_2=len(set(pairs)) / len(pairs) if pairs else None,
+        copied=fmean(shares) if shares else None,
+    )
+
+
+def copied_share(text: str, shown: Sequence[str]) -> float | None:
+    """The share of the word triples of `text` that stand in one of the texts `shown`; None where it has none."""
+    triples = runs_of(words_of(text), COPIED_RUN)
+    known = {triple for other in shown for triple in runs_of(words_of(other), COPIED_RUN)}
+    return sum(triple in known for triple in triples) / len(triples) if triples else None
+
+
+def words_of(text: str) -> list[str]:
+    """The words of a text, without case and punctuation."""
+    return re.findall(r"\w+", text.casefold())
+
+
+def runs_of(words: Sequence[str], length: int) -> list[tuple[str, ...]]:
+    """All runs of `length` neighbouring words."""
+    return [tuple(words[start : start + length]) for start in range(len(words) - length + 1)]
