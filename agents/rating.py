@@ -79,3 +79,9 @@ def scale_rating(logprobs: Sequence[float]) -> float:
 def label_mass(logprobs: Sequence[float]) -> float:
     """The probability that all labels share. Low with `scale` means that the prompt failed."""
     return sum(math.exp(value) for value in logprobs)
+
+
+def label_rating(text: str) -> float | None:
+    """The rating that `text` starts with, for servers without probabilities; None where that is no label."""
+    label = text.strip()[:1]
+    return float(label) if label in SCALE_LABELS else None

@@ -20,6 +20,7 @@ class Index:
         self._flat.add(self.vectors)
 
     def __len__(self) -> int:
+        """N."""
         return int(self._flat.ntotal)
 
     def at_least(
@@ -31,9 +32,9 @@ class Index:
         """
         chosen = np.zeros(len(self), dtype=bool)
         chosen[rows] = True
-        selector = faiss.IDSelectorBitmap(np.packbits(chosen, bitorder="little"))
+        bits = np.packbits(chosen, bitorder="little")
+        only = faiss.SearchParameters()
+        only.sel = faiss.IDSelectorBitmap(bits.size, faiss.swig_ptr(bits))
         below = np.nextafter(np.float32(threshold), np.float32(-np.inf))  # faiss wants "greater than"
-        _, similarities, found = self._flat.range_search(
-            vector[None, :], float(below), params=faiss.SearchParameters(sel=selector)
-        )
+        _, similarities, found = self._flat.range_search(vector[None, :], float(below), params=only)
         return found, similarities

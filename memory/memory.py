@@ -35,6 +35,7 @@ class QuestionTable:
         self._rows = {text: row for row, text in enumerate(self.texts)}
 
     def __len__(self) -> int:
+        """How many questions there are."""
         return len(self.texts)
 
     def row(self, text: str) -> int:
@@ -46,7 +47,8 @@ class QuestionTable:
 
     def vector(self, text: str) -> NDArray[np.float32]:
         """The unit vector [D] of a question."""
-        return self.index.vectors[self.row(text)]
+        vector: NDArray[np.float32] = self.index.vectors[self.row(text)]
+        return vector
 
 
 class Memory:
@@ -58,6 +60,7 @@ class Memory:
         self._answers: list[str] = []
 
     def __len__(self) -> int:
+        """How many entries there are."""
         return len(self._answers)
 
     def remember(self, question: str, answer: str) -> None:

@@ -10,7 +10,11 @@ CHATML = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
-WORDS = ["Be kind and honest with people.", "Take what you want and lie about it.", "Ask her first, then help. Yes! No?"]
+WORDS = [
+    "Be kind and honest with people.",
+    "Take what you want and lie about it.",
+    "Ask her first, then help. Yes! No?",
+]
 
 
 def make_tokenizer():
@@ -67,16 +71,6 @@ def tokenizer():
 @pytest.fixture
 def model(tokenizer):
     return make_model(len(tokenizer))
-
-
-@pytest.fixture(scope="session")
-def small_model(tmp_path_factory):
-    """The folder of that model and tokenizer."""
-    folder = tmp_path_factory.mktemp("model")
-    tokenizer = make_tokenizer()
-    make_model(len(tokenizer)).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="session")

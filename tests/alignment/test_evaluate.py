@@ -83,7 +83,9 @@ def test_quality_by_hand():
 
 def test_quality_of_nothing_is_missing():
     measured = quality([], [], neutral=12.0)
-    assert (measured.pairs, measured.pair_accuracy, measured.best_per_token, measured.best_perplexity) == (0,) + (None,) * 3
+    assert (measured.pairs, measured.pair_accuracy, measured.best_per_token, measured.best_perplexity) == (0,) + (
+        None,
+    ) * 3
 
 
 def test_likelihoods_leave_the_model_as_it_was(model, tokenizer, groups):

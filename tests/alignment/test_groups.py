@@ -176,5 +176,7 @@ def test_groups_without_contrast_are_counted_and_alone_refused():
     data = checked([single, level, make_group("C?", ["yes", "no"], [6, 2])])
     assert (data.counts.single, data.counts.level) == (1, 1)
     assert [has_contrast(group) for group in data.groups] == [False, False, True]
-    with pytest.raises(BadInput, match="nothing to contrast in 2 groups: 1 with one response, 1 with ratings within 0.25"):
+    with pytest.raises(
+        BadInput, match="nothing to contrast in 2 groups: 1 with one response, 1 with ratings within 0.25"
+    ):
         checked([single, level], scale=7)

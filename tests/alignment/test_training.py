@@ -1,0 +1,200 @@
+import json
+import tomllib
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from agents.errors import BadInput
+from agents.models import root_model
+from alignment import training
+from alignment.config import AlignStableOptions
+from alignment.training import run_stable
+from sandbox.config import load
+
+ANSWERS = [("Be kind and honest.", 6.5), ("Ask her first, then decide.", 4.0), ("Lie about it.", 1.5)]
+
+
+class OneHot:
+    """An encoder to which all texts differ."""
+
+    def __init__(self, folder):
+        pass
+
+    def encode(self, texts):
+        return np.eye(len(texts), dtype=np.float32)
+
+
+@pytest.fixture(autouse=True)
+def one_hot_encoder(monkeypatch):
+    monkeypatch.setattr(training, "Encoder", OneHot)
+
+
+@pytest.fixture
+def data(tmp_path):
+    """Ten questions with three answers each."""
+    rows = [
+        {"query": f"May I do {number}?", "responses": [a for a, _ in ANSWERS], "scores": [s for _, s in ANSWERS]}
+        for number in range(10)
+    ]
+    path = tmp_path / "rated.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.fixture
+def align(data, tiny_model_folder, tmp_path):
+    """Runs `align stable` on the ten questions with the tiny model."""
+
+    def align(*flags, out="trained", source=data):
+        argv = [str(source), "--model", str(tiny_model_folder()), "--out", str(tmp_path / out), "--max-length", "100"]
+        return run_stable(load(AlignStableOptions, [*argv, *flags], prog="align stable"))
+
+    return align
+
+
+def weights(folder):
+    return load_file(folder / "model.safetensors")
+
+
+def test_the_folder_that_is_left_behind(align, data, tmp_path, capsys):
+    out = align("--epochs", "2", "--learning-rate", "1e-3", "--groups-per-step", "4")
+    assert {path.name for path in out.iterdir()} >= {
+        *("config.json", "generation_config.json", "model.safetensors"),
+        *("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"),
+        *("lineage.json", "metrics.json", "align.toml", "trainer_log.jsonl"),
+    }
+    assert not (out / "adapter").exists()
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+    assert AutoTokenizer.from_pretrained(out).chat_template
+
+    lineage = json.loads((out / "lineage.json").read_text())
+    assert lineage["data"] == [str(data)]
+    assert lineage["base_model"] == lineage["root_model"] == root_model(str(out))
+    assert lineage["config"]["learning_rate"] == 1e-3
+    assert len(lineage["rows_digest"]) == 32
+
+    metrics = json.loads((out / "metrics.json").read_text())
+    train, held_out = metrics["train"], metrics["held_out"]
+    assert train["groups"] + held_out["groups"] == 10 and held_out["groups"] > 0
+    assert metrics["data"]["scale"] == 7.0
+    assert metrics["after"]["pairs"] == 3 * held_out["groups"]
+    gain = metrics["after"]["pair_accuracy"]["value"] - metrics["before"]["pair_accuracy"]["value"]
+    assert metrics["accuracy_gain"]["value"] == pytest.approx(gain)
+
+    resolved = tomllib.loads((out / "align.toml").read_text())
+    assert (resolved["learning_rate"], resolved["rating_scale"], resolved["groups_per_step"]) == (1e-3, 7.0, 4)
+    log = [json.loads(line) for line in (out / "trainer_log.jsonl").read_text().splitlines()]
+    assert {"loss", "active_hinges", "nll_best", "learning_rate"} <= log[0].keys()
+    shown = capsys.readouterr()
+    assert "pair accuracy" in shown.out and "step 4/4" in shown.err and "10 groups" in shown.err
+    assert "{'loss'" not in shown.out
+
+
+def test_training_raises_the_best_and_orders_the_held_out(align):
+    out = align("--epochs", "30", "--learning-rate", "1e-2", "--margin", "20", "--weight", "1")
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert metrics["after"]["pair_accuracy"]["value"] == 1.0
+    assert metrics["after"]["best_per_token"] > metrics["before"]["best_per_token"]
+    assert metrics["after"]["best_perplexity"] < metrics["before"]["best_perplexity"]
+
+
+def test_all_parameters_move_and_equal_seeds_give_equal_models(align, tiny_model_folder):
+    before = weights(tiny_model_folder())
+    settings = ("--epochs", "2", "--learning-rate", "1e-2", "--groups-per-step", "2", "--responses", "2")
+    first, same, other = (
+        weights(align(*settings, "--seed", seed, out=out)) for seed, out in (("1", "a"), ("1", "b"), ("2", "c"))
+    )
+    assert [name for name in before if torch.equal(before[name], first[name])] == []
+    assert all(torch.equal(first[name], same[name]) for name in first)
+    assert not all(torch.equal(first[name], other[name]) for name in first)
+
+
+@pytest.mark.filterwarnings("ignore:.*treespec, LeafSpec.*:FutureWarning")
+def test_lora_leaves_a_plain_model_and_its_adapter(align, tiny_model_folder):
+    out = align("--lora", "--lora-rank", "4", "--epochs", "3", "--learning-rate", "1e-2", "--groups-per-step", "2")
+    base = AutoModelForCausalLM.from_pretrained(tiny_model_folder()).state_dict()
+    merged = AutoModelForCausalLM.from_pretrained(out).state_dict()
+    assert base.keys() == merged.keys()
+    same = {name.rpartition(".layers.")[2] for name in base if torch.equal(base[name], merged[name])}
+    assert not any("proj" in name for name in same), "an adapted matrix did not move"
+    assert any("norm" in name for name in same)  # what has no adapter stays
+    assert (out / "adapter" / "adapter_model.safetensors").exists()
+
+
+def test_a_trained_model_can_be_trained_on(align, tmp_path):
+    first = align("--epochs", "0.2")
+    second = align("--epochs", "0.2", "--model", str(first), out="again")
+    lineage = json.loads((second / "lineage.json").read_text())
+    assert lineage["base_model"] == str(first)
+    assert lineage["root_model"] == json.loads((first / "lineage.json").read_text())["base_model"]
+
+
+def test_nothing_held_out(align):
+    metrics = json.loads((align("--test-share", "0") / "metrics.json").read_text())
+    assert metrics["held_out"]["groups"] == 0
+    assert metrics["before"]["pair_accuracy"] is metrics["accuracy_gain"] is None
+    assert metrics["after"]["neutral_perplexity"] > 0
+
+
+def test_a_used_folder_is_refused(align, tmp_path):
+    (tmp_path / "trained").mkdir()
+    (tmp_path / "trained" / "kept.txt").write_text("mine")
+    with pytest.raises(BadInput, match="trained: is in use; name another folder"):
+        align()
+    assert (tmp_path / "trained" / "kept.txt").read_text() == "mine"
+
+
+def test_a_failed_training_leaves_nothing(align, tmp_path):
+    before = set(tmp_path.iterdir())
+    with pytest.raises(BadInput, match="training diverged"):
+        align("--learning-rate", "1e30", "--epochs", "5", "--groups-per-step", "1")
+    assert set(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("weight_decy = 0.1", r"\[trainer\]: unknown key 'weight_decy'; did you mean weight_decay\?"),
+        ("learning_rate = 0.1", r"\[trainer\] learning_rate: has an option of its own; use --learning-rate"),
+        ('lr_scheduler_type = "zigzag"', r"\[trainer\]: 'zigzag' is not a valid SchedulerType"),
+        ("per_device_train_batch_size = 3", r"--groups-per-step 8: is not a multiple of the 3 groups"),
+    ],
+)
+def test_trainer_table_errors(align, tmp_path, table, message):
+    (tmp_path / "config.toml").write_text(f"[trainer]\n{table}\n")
+    with pytest.raises(BadInput, match=message) as caught:
+        align("--config", str(tmp_path / "config.toml"))
+    assert "\n" not in str(caught.value)
+
+
+def test_the_trainer_table_reaches_the_trainer(align, tmp_path):
+    (tmp_path / "config.toml").write_text(
+        "epochs = 4\n[trainer]\nmax_steps = 2\nper_device_train_batch_size = 4\nlr_scheduler_type = 'constant'\n"
+    )
+    out = align("--config", str(tmp_path / "config.toml"))
+    steps = [json.loads(line) for line in (out / "trainer_log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in steps if "loss" in line] == [1, 2]
+    assert steps[1]["learning_rate"] == 2e-5
+    assert tomllib.loads((out / "align.toml").read_text())["trainer"]["max_steps"] == 2
+
+
+def test_questions_that_are_all_alike_cannot_be_divided(align, monkeypatch):
+    monkeypatch.setattr(OneHot, "encode", lambda self, texts: np.ones((len(texts), 1), dtype=np.float32))
+    with pytest.raises(
+        BadInput, match="the 10 questions are all alike and cannot be divided; give more, or set it to 0"
+    ):
+        align()
+
+
+def test_models_that_do_not_load_are_refused(align, tmp_path):
+    with pytest.raises(BadInput, match="there is no such folder"):
+        align("--model", str(tmp_path / "absent"))
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "config.json").write_text("{}")
+    (broken / "model.safetensors").write_bytes(b"")
+    with pytest.raises(BadInput, match="does not load"):
+        align("--model", str(broken))
