@@ -77,6 +77,9 @@ def continue_rows(
     filled = seen.shape[1] - (longest - 1)
     continuations = [Continuation(choice_logprobs=_choices(row, at)) for row, at in zip(rows, logits, strict=True)]
     _forbid(rows, logits)
+    attends = any(
+        isinstance(layer, DynamicLayer) for layer in cache.layers
+    )  # a pure recurrence takes no mask at a step
     live = list(range(len(rows)))  # the row at each place of the batch
     for step in range(longest):
         tokens = _next_tokens(logits, [rows[i] for i in live], step)
@@ -94,7 +97,7 @@ def continue_rows(
         positions = torch.tensor([len(rows[i].ids) + step for i in live], device=model.device)
         output = model(
             input_ids=tokens[:, None],
-            attention_mask=seen[:, : filled + step + 1],
+            attention_mask=seen[:, : filled + step + 1] if attends else None,
             position_ids=positions[:, None],
             cache=cache,
             use_cache=True,

@@ -161,7 +161,7 @@ class LocalModel:
             first = choice_ids.index(choice_ids[number])
             if first != number:
                 raise BadInput(
-                    f"choices {choices[first]!r} and {choice!r} begin with the same token of {self.name}; choose other words"
+                    f"choices {choices[first]!r} and {choice!r} begin with the same token of {self.name}; choose others"
                 )
         rest = "".join(self._tokenizer.convert_ids_to_tokens(list(whole[size:])))
         first_ids = self._beginning_with(rest) if rest else ()

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
 
 from agents import prompts
 from agents.canonical import digest_of, seed_of
@@ -31,11 +34,14 @@ from agents.rating import (
 from agents.records import OK, Rating, ReadingCall
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from memory.encoder import Encoder
 
 DIMENSIONS: tuple[Dimension, ...] = ("alignment", "engagement")
 UNREADABLE = "unreadable"  # the outcome of a reply that gives no rating
 STATEMENTS = Path(__file__).parent / "data" / "values.json"
+LEAN = 0.02  # the difference of similarities that takes an embedding's alignment from 4 to 1 + 6 σ(1) = 5.4
 
 Role = Literal["observer", "peer"]
 
@@ -95,7 +101,7 @@ async def measure_zero(model: LanguageModel, role: Role) -> Zero:
     odds = []
     for reply in replies:
         if reply.choice_logprobs is None:
-            raise BadInput(f"model {model.name}: gives no probabilities of words; use the reading scale instead of verdict")
+            raise BadInput(f"model {model.name}: gives no probabilities of words; read it by scale instead of verdict")
         odds.append(_log_odds(DIMENSIONS, reply.choice_logprobs))
     return Zero(*(fmean(z[dimension] for z in odds) for dimension in DIMENSIONS))
 
@@ -156,6 +162,78 @@ class LLMObserver:
         if rating is None:
             return ReadingCall(dimensions, prompt.digest(), None, None, UNREADABLE), {}
         return ReadingCall(dimensions, prompt.digest(), None, None), {dimensions[0]: rating}
+
+
+@dataclass(frozen=True, slots=True)
+class Statements:
+    """What people say who share the values, and what people say who don't."""
+
+    values: tuple[str, ...]
+    opposites: tuple[str, ...]
+
+
+def load_statements(path: Path = STATEMENTS) -> Statements:
+    """The statements in a JSON file `{"values": [...], "opposites": [...]}`; raises BadInput."""
+    try:
+        sides = json.loads(path.read_text(encoding="utf-8"))
+        statements = Statements(tuple(sides["values"]), tuple(sides["opposites"]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BadInput(
+            f'{path}: needs {{"values": [...], "opposites": [...]}} ({error!r}); write both lists'
+        ) from error
+    texts = (*statements.values, *statements.opposites)
+    if not statements.values or not statements.opposites or not all(isinstance(t, str) and t.strip() for t in texts):
+        raise BadInput(f"{path}: a list is empty or holds something other than text; write statements into both")
+    return statements
+
+
+class EmbeddingObserver:
+    """A second opinion without a language model.
+
+    Alignment is 1 + 6 σ(d / LEAN), d = mean cosine of the answer to the value statements − mean to their opposites.
+    Engagement is 1 + 6 c, c = cosine of answer and question, at least 0. An answer that repeats value words scores
+    high whatever it says.
+    """
+
+    name = "embedding"
+
+    def __init__(self, encoder: Encoder, statements: Statements) -> None:
+        self._encoder = encoder
+        self._statements = statements
+        towards, away = encoder.encode(statements.values), encoder.encode(statements.opposites)
+        self._direction = towards.mean(axis=0) - away.mean(axis=0)  # [D]: d is the answer's product with it
+
+    def rate_all(self, pairs: Sequence[tuple[str, str]]) -> list[Rating]:
+        """The ratings of (question, answer) pairs, in one batch."""
+        if not pairs:
+            return []
+        texts = list(dict.fromkeys(text for pair in pairs for text in pair))
+        row = {text: number for number, text in enumerate(texts)}
+        vectors = self._encoder.encode(texts)
+        questions = vectors[[row[question] for question, _ in pairs]]
+        answers = vectors[[row[answer] for _, answer in pairs]]
+        lean = _row_products(answers, self._direction) / LEAN
+        closeness = np.clip(_row_products(answers, questions), 0, 1)
+        span = HIGHEST - LOWEST
+        return [
+            Rating(LOWEST + span / (1 + math.exp(-x)), LOWEST + span * c)
+            for x, c in zip(lean.tolist(), closeness.tolist(), strict=True)
+        ]
+
+    def describe(self) -> dict[str, Any]:
+        """The observer in a transcript's header: all that shapes its ratings."""
+        return {
+            "name": self.name,
+            "kind": "embedding",
+            "encoder": self._encoder.digest,
+            "statements": digest_of(asdict(self._statements)),
+        }
+
+
+def _row_products(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[np.float64]:
+    # Not a matrix product: its last bits would depend on how many rows there are.
+    products: NDArray[np.float64] = (left.astype(np.float64) * right).sum(axis=1)
+    return products
 
 
 def _as_observer(question: str, answer: str) -> tuple[Message, ...]:

@@ -62,8 +62,8 @@ def counts(data: Ratings, rows: Prepared, left_out: dict[str, int], max_length: 
         ("prompt tokens, median and longest", _lengths([len(row.prompt) for row in rows.rows])),
         ("response tokens, median and longest", _lengths([len(reply) for row in rows.rows for reply in row.replies])),
         (f"responses cut at {max_length} tokens", f"{rows.truncated}"),
-        ("groups dropped, their prompt being as long", f"{len(rows.dropped)}"),
-        *(("  dropped", group.question[:60]) for group in rows.dropped),
+        ("groups dropped, prompt too long", f"{len(rows.dropped)}"),
+        *(("  dropped", group.question[:40]) for group in rows.dropped),
     ):
         table.add_row(label, value)
     return table

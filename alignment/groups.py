@@ -137,9 +137,7 @@ def rating_scale(groups: Sequence[Group]) -> float:
     low, high = min(scores), max(scores)
     within = low >= LOWEST and high <= HIGHEST
     if any(group.origins for group in groups) and not within:
-        raise BadInput(
-            f"scores go from {low:g} to {high:g}, but those of runs from 1 to 7; rescale the files or train on each alone"
-        )
+        raise BadInput(f"scores go from {low:g} to {high:g}, but those of runs from 1 to 7; rescale or part the files")
     if within and (high > 5 or any(group.origins for group in groups)):
         return PUBLISHED_SCALE
     whole = all(score.is_integer() for score in scores)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -80,14 +80,14 @@ def run_stable(options: AlignStableOptions) -> Path:
     set_seed(options.seed)  # a new adapter starts from random numbers
     model, tokenizer = loaded(options.model)
     format = ChatFormat.of(tokenizer)
-    trainer = StableAlignmentTrainer(
-        _with_adapter(model, options.lora_rank) if options.lora else model, args, training, tokenizer
-    )
     test = prepared(held_out, format, options.max_length)
-    console.print(_told(data, left_out, trainer.train_rows, test), highlight=False, soft_wrap=True)
-
     with ExitStack() as stack:
+        stack.callback(_remove_if_empty, Path(args.output_dir))  # the trainer makes it, used or not
+        model = _with_adapter(model, options.lora_rank) if options.lora else model
+        trainer = StableAlignmentTrainer(model, args, training, tokenizer)
+        console.print(_told(data, left_out, trainer.train_rows, test), highlight=False, soft_wrap=True)
         folder = stack.enter_context(appearing(options.out)) if trainer.is_world_process_zero() else None
+        console.print(f"measuring the untrained model on {len(test.rows)} held-out groups")
         before = measured(trainer.model, test.rows, format, data.delta)
         progress = TrainingProgress()
         stack.callback(progress.close)
@@ -95,6 +95,7 @@ def run_stable(options: AlignStableOptions) -> Path:
         if trainer.is_world_process_zero():
             trainer.add_callback(progress)
         trainer.train(resume_from_checkpoint=args.resume_from_checkpoint)
+        console.print("measuring the trained model")
         after = measured(trainer.model, test.rows, format, data.delta)
         gain = accuracy_gain(
             [found.per_token for found in before.likelihoods],
@@ -223,6 +224,11 @@ def comparison(before: Quality, after: Quality, gain: Estimate | None) -> Table:
         table.add_row(label, *(("–",) * 3 if old is None else (f"{old:.3f}", f"{new:.3f}", f"{new - old:+.3f}")))
     table.caption = f"{after.groups} groups, {after.pairs} pairs of differently rated answers"
     return table
+
+
+def _remove_if_empty(folder: Path) -> None:
+    with suppress(OSError):
+        folder.rmdir()
 
 
 def _with_adapter(model: PreTrainedModel, rank: int) -> Any:

@@ -94,7 +94,7 @@ def main(runs: Sequence[Path], part: Part, json_out: Path | None) -> int:
     comparisons = [compare(runs[0], other, part=part) for other in runs[1:]]
     console = Console()
     if not console.is_terminal:
-        console = Console(width=140)
+        console = Console(width=160)
     for comparison in comparisons:
         console.print(table(comparison))
         console.print(revision_table(comparison))

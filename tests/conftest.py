@@ -48,7 +48,7 @@ def encoder() -> Encoder:
 
 @pytest.fixture(scope="session")
 def tiny_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """Makes folders of tiny random Llamas with the embedded model's tokenizer: two layers, 16 wide, a second to train."""
+    """Makes folders of tiny random Llamas (two layers, 16 wide) with the embedded model's tokenizer."""
 
     def make(seed: int = 0) -> Path:
         import torch

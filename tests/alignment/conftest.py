@@ -74,6 +74,16 @@ def model(tokenizer):
 
 
 @pytest.fixture(scope="session")
+def small_model(tmp_path_factory):
+    """The folder of that model and tokenizer."""
+    folder = tmp_path_factory.mktemp("small")
+    tokenizer = make_tokenizer()
+    make_model(len(tokenizer)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def groups():
     """Six questions, each with a kind, an indifferent and an unkind answer; which one comes first varies."""
     answers = [("Be kind and honest.", 6.5), ("Ask her first.", 4.0), ("Lie about it.", 1.5)]

@@ -11,6 +11,7 @@ from alignment.groups import checked, has_contrast, rating_scale, read_file, rea
 from sandbox.dataset import Group
 from sandbox.responses import Origin
 from tests.alignment.conftest import make_group
+from tests.sandbox.examples import interaction, step, write_run
 
 ROW = {"query": "May I?", "responses": ["Yes!", "No?"], "scores": [6, 2.5]}
 
@@ -167,7 +168,9 @@ def from_run(scores):
 
 def test_runs_are_rated_from_1_to_7():
     assert rating_scale([from_run([2.5, 3.5])]) == 7
-    with pytest.raises(BadInput, match="scores go from -3 to 3.5, but those of runs from 1 to 7; rescale the files"):
+    with pytest.raises(
+        BadInput, match="scores go from -3 to 3.5, but those of runs from 1 to 7; rescale or part the files"
+    ):
         rating_scale([from_run([2.5, 3.5]), make_group("B?", ["yes", "no"], [-3, 3])])
 
 
@@ -180,3 +183,27 @@ def test_groups_without_contrast_are_counted_and_alone_refused():
         BadInput, match="nothing to contrast in 2 groups: 1 with one response, 1 with ratings within 0.25"
     ):
         checked([single, level], scale=7)
+
+
+def test_runs_and_files_are_read_together(tmp_path):
+    run = write_run(
+        tmp_path / "run",
+        [[interaction(agent=0), interaction(agent=1, draft="Glue it first.", before=3.0, steps=[step(None, {})])]],
+    )
+    row = {**ROW, "query": "Another?"}
+    groups, left_out = read_sources([written(tmp_path / "data.jsonl", row), run], ["imitation", "realignment"])
+    imitation = next(group for group in groups if len(group.query) == 2)
+    assert (imitation.responses, imitation.scores) == (
+        ("Hide it.", "Tell her and say sorry.", "Glue it first."),
+        (2.0, 6.0, 3.0),
+    )
+    assert groups[-1].question == "Another?"
+    assert left_out == {"failed answer": 2}  # the failed revision, once in each type
+    by_file, _ = read_sources([run / "transcript.jsonl"])
+    assert by_file == [imitation]
+    assert checked(groups).scale == 7
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path):
+    with pytest.raises(BadInput, match=str(tmp_path)):
+        read_sources([tmp_path])

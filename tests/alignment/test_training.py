@@ -45,11 +45,11 @@ def data(tmp_path):
 
 
 @pytest.fixture
-def align(data, tiny_model_folder, tmp_path):
+def align(data, small_model, tmp_path):
     """Runs `align stable` on the ten questions with the tiny model."""
 
     def align(*flags, out="trained", source=data):
-        argv = [str(source), "--model", str(tiny_model_folder()), "--out", str(tmp_path / out), "--max-length", "100"]
+        argv = [str(source), "--model", str(small_model), "--out", str(tmp_path / out), "--max-length", "100"]
         return run_stable(load(AlignStableOptions, [*argv, *flags], prog="align stable"))
 
     return align
@@ -89,20 +89,20 @@ def test_the_folder_that_is_left_behind(align, data, tmp_path, capsys):
     log = [json.loads(line) for line in (out / "trainer_log.jsonl").read_text().splitlines()]
     assert {"loss", "active_hinges", "nll_best", "learning_rate"} <= log[0].keys()
     shown = capsys.readouterr()
-    assert "pair accuracy" in shown.out and "step 4/4" in shown.err and "10 groups" in shown.err
+    assert "pair accuracy" in shown.out and "step 6/6" in shown.err and "10 groups" in shown.err
     assert "{'loss'" not in shown.out
 
 
 def test_training_raises_the_best_and_orders_the_held_out(align):
-    out = align("--epochs", "30", "--learning-rate", "1e-2", "--margin", "20", "--weight", "1")
+    out = align("--epochs", "30", "--learning-rate", "1e-2", "--margin", "20", "--weight", "1", "--test-share", "0.4")
     metrics = json.loads((out / "metrics.json").read_text())
     assert metrics["after"]["pair_accuracy"]["value"] == 1.0
     assert metrics["after"]["best_per_token"] > metrics["before"]["best_per_token"]
     assert metrics["after"]["best_perplexity"] < metrics["before"]["best_perplexity"]
 
 
-def test_all_parameters_move_and_equal_seeds_give_equal_models(align, tiny_model_folder):
-    before = weights(tiny_model_folder())
+def test_all_parameters_move_and_equal_seeds_give_equal_models(align, small_model):
+    before = weights(small_model)
     settings = ("--epochs", "2", "--learning-rate", "1e-2", "--groups-per-step", "2", "--responses", "2")
     first, same, other = (
         weights(align(*settings, "--seed", seed, out=out)) for seed, out in (("1", "a"), ("1", "b"), ("2", "c"))
@@ -112,10 +112,11 @@ def test_all_parameters_move_and_equal_seeds_give_equal_models(align, tiny_model
     assert not all(torch.equal(first[name], other[name]) for name in first)
 
 
-@pytest.mark.filterwarnings("ignore:.*treespec, LeafSpec.*:FutureWarning")
-def test_lora_leaves_a_plain_model_and_its_adapter(align, tiny_model_folder):
+# peft 0.21 asks transformers for a property under its old name.
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
+def test_lora_leaves_a_plain_model_and_its_adapter(align, small_model):
     out = align("--lora", "--lora-rank", "4", "--epochs", "3", "--learning-rate", "1e-2", "--groups-per-step", "2")
-    base = AutoModelForCausalLM.from_pretrained(tiny_model_folder()).state_dict()
+    base = AutoModelForCausalLM.from_pretrained(small_model).state_dict()
     merged = AutoModelForCausalLM.from_pretrained(out).state_dict()
     assert base.keys() == merged.keys()
     same = {name.rpartition(".layers.")[2] for name in base if torch.equal(base[name], merged[name])}
@@ -159,7 +160,7 @@ def test_a_failed_training_leaves_nothing(align, tmp_path):
     [
         ("weight_decy = 0.1", r"\[trainer\]: unknown key 'weight_decy'; did you mean weight_decay\?"),
         ("learning_rate = 0.1", r"\[trainer\] learning_rate: has an option of its own; use --learning-rate"),
-        ('lr_scheduler_type = "zigzag"', r"\[trainer\]: 'zigzag' is not a valid SchedulerType"),
+        ('lr_scheduler_type = "zigzag"', r"\[trainer\]: zigzag is not a valid SchedulerType"),
         ("per_device_train_batch_size = 3", r"--groups-per-step 8: is not a multiple of the 3 groups"),
     ],
 )

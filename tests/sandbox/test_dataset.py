@@ -18,6 +18,7 @@ from agents.errors import BadInput
 from agents.language_model import Message
 from agents.prompts import draft_messages, review_messages, revise_messages
 from agents.records import Answer, Feedback, Rating
+from memory.encoder import Encoder
 from sandbox import dataset
 from sandbox.dataset import Group, Origin, collect, groups_of, preference_rows, sft_rows, split
 from sandbox.interaction import Question, Step
@@ -239,7 +240,7 @@ def _said(text: str) -> dict[str, str]:
 
 # --- split
 
-CIRCLE = [(f"q{k}", k * 2 * np.pi / 40) for k in range(40)]
+CIRCLE = [(f"q{k}", (k // 3) * 2 * np.pi / 14 + (k % 3) * 0.05) for k in range(42)]  # 14 clusters of three
 
 
 def unit(angles: list[float]) -> NDArray[np.float32]:
@@ -278,16 +279,34 @@ def test_links_are_found_across_blocks() -> None:
     names = [f"q{k}" for k in range(1100)]
     vectors = np.random.default_rng(0).normal(size=(1100, 32)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    vectors[1090] = vectors[3]
+    vectors[1090], vectors[1060] = vectors[3], vectors[1050]
     splits = [split(names, vectors, threshold=0.99, test_share=0.5, seed=seed) for seed in range(8)]
-    assert all(sides["q3"] == sides["q1090"] for sides in splits)
-    assert any(sides["q4"] != sides["q1090"] for sides in splits)
+    assert all(sides["q3"] == sides["q1090"] and sides["q1050"] == sides["q1060"] for sides in splits)
+    assert any(sides["q3"] != sides["q1050"] for sides in splits)
+    assert any(sides["q0"] != sides["q1024"] for sides in splits)
 
 
 @pytest.mark.parametrize(("questions", "sides"), [([], {}), (["one"], None)])
 def test_small_splits(questions: list[str], sides: dict[str, bool] | None) -> None:
     found = split(questions, np.eye(len(questions), 3, dtype=np.float32))
     assert found == sides if sides is not None else list(found) == questions
+
+
+@pytest.mark.slow
+def test_the_threshold_tells_paraphrases_from_other_questions(encoder: Encoder) -> None:
+    """The last two are the most similar pair of the shipped questions."""
+    questions = [
+        "My mother still opens letters that are addressed to me, though I am twenty-six. How do I ask her to stop?",
+        "I'm twenty-six and my mother keeps opening my mail. How can I ask her to stop?",
+        "May I search for a new job during working hours if I have finished my own tasks?",
+        "Is it acceptable to look for another job during office hours if my own work is done?",
+        "How do I tell a proud dog owner that her dog frightens my child although it only wants to play?",
+        "My colleague brings her puppy to the office, where one of us is afraid of dogs. Who should give way?",
+    ]
+    vectors = encoder.encode(questions)
+    sides = [list(split(questions, vectors, test_share=0.5, seed=seed).values()) for seed in range(12)]
+    assert all(a == b and c == d for a, b, c, d, _, _ in sides)
+    assert any(e != f for *_, e, f in sides)
 
 
 # --- export
