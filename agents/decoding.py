@@ -66,22 +66,18 @@ def continue_rows(
 
     `share` computes shared prefixes once (see `shares_prefixes`); without it prompts are padded on the left.
     """
-    longest = max(row.max_tokens for row in rows)
+    room = max(row.max_tokens for row in rows) - 1  # the last token is never read
     sequences = [row.ids for row in rows]
-    read = (
-        _read_tree(model, sequences, longest - 1, abandoned) if share else _read_padded(model, sequences, longest - 1)
-    )
+    read = _read_tree(model, sequences, room, abandoned) if share else _read_padded(model, sequences, room)
     if read is None:
         return []
     logits, cache, seen = read
-    filled = seen.shape[1] - (longest - 1)
+    filled = seen.shape[1] - room
     continuations = [Continuation(choice_logprobs=_choices(row, at)) for row, at in zip(rows, logits, strict=True)]
     _forbid(rows, logits)
-    attends = any(
-        isinstance(layer, DynamicLayer) for layer in cache.layers
-    )  # a pure recurrence takes no mask at a step
+    masked = any(isinstance(layer, DynamicLayer) for layer in cache.layers)  # a pure recurrence knows no mask at a step
     live = list(range(len(rows)))  # the row at each place of the batch
-    for step in range(longest):
+    for step in range(room + 1):
         tokens = _next_tokens(logits, [rows[i] for i in live], step)
         for i, token in zip(live, tokens.tolist(), strict=True):
             if not _finished(rows[i], continuations[i]):
@@ -97,7 +93,7 @@ def continue_rows(
         positions = torch.tensor([len(rows[i].ids) + step for i in live], device=model.device)
         output = model(
             input_ids=tokens[:, None],
-            attention_mask=seen[:, : filled + step + 1] if attends else None,
+            attention_mask=seen[:, : filled + step + 1] if masked else None,
             position_ids=positions[:, None],
             cache=cache,
             use_cache=True,
@@ -118,11 +114,11 @@ def _choices(row: Row, logits: torch.Tensor) -> tuple[float, ...]:
 
 def _forbid(rows: Sequence[Row], logits: torch.Tensor) -> None:
     """Take away, in place, what may not come first."""
-    for row, at in zip(rows, logits, strict=True):
-        if row.first_ids:
-            allowed = at[list(row.first_ids)]
-            at.fill_(-torch.inf)
-            at[list(row.first_ids)] = allowed
+    for first_ids in {row.first_ids for row in rows} - {()}:
+        bound = [place for place, row in enumerate(rows) if row.first_ids == first_ids]
+        forbidden = torch.ones(logits.shape[1], dtype=torch.bool, device=logits.device)
+        forbidden[list(first_ids)] = False
+        logits[bound] = logits[bound].masked_fill(forbidden, -torch.inf)
 
 
 def _next_tokens(logits: torch.Tensor, rows: Sequence[Row], step: int) -> torch.Tensor:
@@ -134,7 +130,7 @@ def _next_tokens(logits: torch.Tensor, rows: Sequence[Row], step: int) -> torch.
     return sample(logits, *settings.unbind(1))
 
 
-class _Room(DynamicLayer):  # type: ignore[misc]
+class _Room(DynamicLayer):
     """A layer's keys and values in room made once: growing them would copy them all at every token."""
 
     def __init__(self, keys: torch.Tensor, values: torch.Tensor, filled: int) -> None:

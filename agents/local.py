@@ -12,6 +12,7 @@ from typing import Any
 
 import jinja2
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
@@ -89,23 +90,7 @@ class LocalModel:
         """
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         dtype = torch.float32 if torch.device(device).type == "cpu" else torch.bfloat16
-        only = {"local_files_only": True, "trust_remote_code": False}
-        try:
-            with quiet():
-                tokenizer = AutoTokenizer.from_pretrained(folder, **only)
-                model, found = AutoModelForCausalLM.from_pretrained(
-                    folder, dtype=dtype, use_safetensors=True, output_loading_info=True, **only
-                )
-        except (OSError, ValueError, KeyError, ImportError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise BadInput(
-                f"model {name!r}: {folder} does not load ({reason}); give a causal language model"
-            ) from error
-        if found["missing_keys"]:
-            missing = sorted(found["missing_keys"])
-            raise BadInput(
-                f"model {name!r}: {len(missing)} weights are missing ({missing[0]}, …); save it again, whole"
-            )
+        model, tokenizer = pretrained(name, folder, dtype)
         if tokenizer.chat_template is None:
             raise BadInput(f"model {name!r}: its tokenizer has no chat template; choose an instruct model")
         return cls(name, folder_digest(folder), model.to(device).eval(), tokenizer, batcher)
@@ -181,6 +166,24 @@ class LocalModel:
             completion_tokens=len(continuation.ids),
             choice_logprobs=continuation.choice_logprobs if call.prompt.choices else None,
         )
+
+
+def pretrained(name: str, folder: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The causal language model in `folder` and its tokenizer. Raises BadInput where it isn't one, or not whole."""
+    only = {"local_files_only": True, "trust_remote_code": False}
+    try:
+        with quiet():
+            tokenizer = AutoTokenizer.from_pretrained(folder, **only)
+            model, found = AutoModelForCausalLM.from_pretrained(
+                folder, dtype=dtype, use_safetensors=True, output_loading_info=True, **only
+            )
+    except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise BadInput(f"model {name!r}: {folder} does not load ({reason}); give a causal language model") from error
+    if found["missing_keys"]:
+        missing = sorted(found["missing_keys"])
+        raise BadInput(f"model {name!r}: {len(missing)} weights are missing ({missing[0]}, …); save it again, whole")
+    return model, tokenizer
 
 
 def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:

@@ -70,18 +70,25 @@ def root_model(name: str) -> str:
     if not lineage.is_file():
         return name
     try:
-        return str(json.loads(lineage.read_text(encoding="utf-8"))["root_model"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise BadInput(
-            f'{lineage}: needs {{"root_model": NAME}}, found neither; write it or remove the file'
-        ) from error
+        root = json.loads(lineage.read_text(encoding="utf-8"))["root_model"]
+    except (ValueError, KeyError, TypeError):
+        root = None
+    if not isinstance(root, str):
+        raise BadInput(f'{lineage}: needs a "root_model", the name of a model; write it or remove the file')
+    return root
 
 
 def load_model(name: str, batcher: Batcher) -> LocalModel:
     """The model of that name in this process, generating through `batcher`. Raises BadInput."""
     from agents.local import LocalModel  # imports torch
 
-    return LocalModel.load(name, model_folder(name), batcher=batcher)
+    return LocalModel.load(short_name(name), model_folder(name), batcher=batcher)
+
+
+def short_name(name: str) -> str:
+    """What a transcript calls the model: a folder by its own name, without the path to it."""
+    folder = Path(name).expanduser()
+    return folder.resolve().name if folder.is_dir() else name
 
 
 def _found(name: str, kind: str, embedded: str) -> Path:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -212,12 +211,11 @@ class EmbeddingObserver:
         vectors = self._encoder.encode(texts)
         questions = vectors[[row[question] for question, _ in pairs]]
         answers = vectors[[row[answer] for _, answer in pairs]]
-        lean = _row_products(answers, self._direction) / LEAN
+        leans = _row_products(answers, self._direction)
         closeness = np.clip(_row_products(answers, questions), 0, 1)
-        span = HIGHEST - LOWEST
         return [
-            Rating(LOWEST + span / (1 + math.exp(-x)), LOWEST + span * c)
-            for x, c in zip(lean.tolist(), closeness.tolist(), strict=True)
+            Rating(verdict_rating(lean, 0.0, LEAN), LOWEST + (HIGHEST - LOWEST) * close)
+            for lean, close in zip(leans.tolist(), closeness.tolist(), strict=True)
         ]
 
     def describe(self) -> dict[str, Any]:

@@ -9,6 +9,7 @@ suits strong judges.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -83,5 +84,5 @@ def label_mass(logprobs: Sequence[float]) -> float:
 
 def label_rating(text: str) -> float | None:
     """The rating that `text` starts with, for servers without probabilities; None where that is no label."""
-    label = text.strip()[:1]
-    return float(label) if label in SCALE_LABELS else None
+    found = re.match(r"\s*([1-7])(?!\d)", text)
+    return float(found[1]) if found else None

@@ -24,8 +24,8 @@ class StableAlignmentConfig(TrainingArguments):  # type: ignore[misc]
     """TrainingArguments with the loss's settings.
 
     Changed defaults, as published: learning_rate 2e-5, lr_scheduler_type cosine, warmup_steps 0.03 (a share of all).
-    For our data: per_device_train_batch_size counts groups (1), remove_unused_columns is off. Where there is no GPU,
-    use_cpu is on; where there is one that has it, bf16 is unless it was set.
+    For our data: per_device_train_batch_size counts groups (1); remove_unused_columns and ddp_find_unused_parameters
+    are off. Where there is no GPU, use_cpu is on; where there is one that has it, bf16 is on unless it was set.
     """
 
     weight: float = field(default=0.2, metadata={"help": "λ, the weight of the contrast with worse responses"})
@@ -43,6 +43,7 @@ class StableAlignmentConfig(TrainingArguments):  # type: ignore[misc]
     remove_unused_columns: bool = False
     logging_steps: float = 1
     logging_nan_inf_filter: bool = False  # a loss that is not a number must be seen, and stops the training
+    ddp_find_unused_parameters: bool | None = False
     use_cpu: bool = False
     dataloader_pin_memory: bool = True
     bf16: bool | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from agents.canonical import digest_of
 from agents.errors import BadInput
 from agents.local import quiet
 from agents.models import encoder_folder, model_folder, root_model
+from alignment.arguments import training_arguments
 from alignment.config import AlignStableOptions
 from alignment.evaluate import Estimate, Likelihoods, Quality, accuracy_gain, likelihoods, neutral_perplexity, quality
 from alignment.folder import appearing, refuse_used, toml_of, write_json
@@ -33,27 +34,8 @@ from alignment.progress import TrainingProgress
 from alignment.stable import Prepared, StableAlignmentConfig, StableAlignmentTrainer, prepared
 from alignment.tokens import ChatFormat, Row
 from memory.encoder import Encoder
-from sandbox.config import nearest
 from sandbox.dataset import Group, split
 from sandbox.responses import Scoring
-
-LEARNING_RATE = 2e-5  # as published
-LORA_LEARNING_RATE = 2e-4
-
-# Trainer settings that have an option of their own.
-OPTION_OF = {
-    "output_dir": "--out",
-    "seed": "--seed",
-    "num_train_epochs": "--epochs",
-    "learning_rate": "--learning-rate",
-    "gradient_accumulation_steps": "--groups-per-step",
-    "weight": "--weight",
-    "margin": "--margin",
-    "reduction": "--reduction",
-    "rating_scale": "--rating-scale",
-    "responses": "--responses",
-    "max_length": "--max-length",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +52,12 @@ def run_stable(options: AlignStableOptions) -> Path:
     Raises BadInput before any training where data, model or options are not usable; nothing is written then.
     """
     refuse_used(options.out)
-    console = Console(stderr=True)
     groups, left_out = read_sources(
         options.sources, options.type, Scoring(options.score_by, options.observer, options.critic_score)
     )
     data = checked(groups, scale=options.rating_scale, delta=options.delta)
     args = training_arguments(options, data.scale)
+    console = Console(stderr=True, soft_wrap=True, highlight=False, quiet=args.process_index != 0)
     training, held_out = divided(data.groups, options)
     set_seed(options.seed)  # a new adapter starts from random numbers
     model, tokenizer = loaded(options.model)
@@ -85,7 +67,7 @@ def run_stable(options: AlignStableOptions) -> Path:
         stack.callback(_remove_if_empty, Path(args.output_dir))  # the trainer makes it, used or not
         model = _with_adapter(model, options.lora_rank) if options.lora else model
         trainer = StableAlignmentTrainer(model, args, training, tokenizer)
-        console.print(_told(data, left_out, trainer.train_rows, test), highlight=False, soft_wrap=True)
+        console.print(_told(data, left_out, trainer.train_rows, test))
         folder = stack.enter_context(appearing(options.out)) if trainer.is_world_process_zero() else None
         console.print(f"measuring the untrained model on {len(test.rows)} held-out groups")
         before = measured(trainer.model, test.rows, format, data.delta)
@@ -103,60 +85,22 @@ def run_stable(options: AlignStableOptions) -> Path:
             [row.scores for row in test.rows],
             delta=data.delta,
         )
+        metrics = {
+            "data": {**asdict(data.counts), "left_out": left_out, "scale": data.scale, "delta": data.delta},
+            "train": _counts(trainer.train_rows),
+            "held_out": _counts(test),
+            "before": asdict(before.quality),
+            "after": asdict(after.quality),
+            "accuracy_gain": gain and asdict(gain),
+        }
         if folder is not None:
             _write(folder, trainer, tokenizer, options)
             write_json(folder / "lineage.json", lineage(options, data))
-            write_json(
-                folder / "metrics.json",
-                {
-                    "data": {**asdict(data.counts), "left_out": left_out, "scale": data.scale, "delta": data.delta},
-                    "train": _counts(trainer.train_rows),
-                    "held_out": _counts(test),
-                    "before": asdict(before.quality),
-                    "after": asdict(after.quality),
-                    "accuracy_gain": gain and asdict(gain),
-                },
-            )
+            write_json(folder / "metrics.json", metrics)
     if folder is not None:
         Console().print(comparison(before.quality, after.quality, gain))
-        console.print(f"model {options.out}", highlight=False, soft_wrap=True)
+        console.print(f"model {options.out}")
     return options.out
-
-
-def training_arguments(options: AlignStableOptions, scale: float) -> StableAlignmentConfig:
-    """The trainer's settings; raises BadInput where [trainer] names what it should not, or batches don't divide."""
-    known = [field.name for field in fields(StableAlignmentConfig) if field.init]
-    for key in options.trainer:
-        if key in OPTION_OF:
-            raise BadInput(f"[trainer] {key}: has an option of its own; use {OPTION_OF[key]}")
-        if key not in known:
-            raise BadInput(f"[trainer]: unknown key {key!r}; {nearest(key, known)}")
-    settings: dict[str, Any] = {
-        "output_dir": f"{options.out}.checkpoints",  # written only where [trainer] sets a save_strategy
-        "seed": options.seed,
-        "num_train_epochs": options.epochs,
-        "learning_rate": options.learning_rate or (LORA_LEARNING_RATE if options.lora else LEARNING_RATE),
-        "weight": options.weight,
-        "margin": options.margin,
-        "reduction": options.reduction,
-        "rating_scale": scale,
-        "responses": options.responses,
-        "max_length": options.max_length,
-        "disable_tqdm": True,
-        **options.trainer,
-    }
-    try:
-        args = StableAlignmentConfig(**settings)
-    except (TypeError, ValueError) as error:
-        raise BadInput(f"[trainer]: {' '.join(str(error).split())}; mend the table") from error
-    at_once = args.per_device_train_batch_size * args.world_size
-    if options.groups_per_step % at_once:
-        raise BadInput(
-            f"--groups-per-step {options.groups_per_step}: is not a multiple of the {at_once} groups that "
-            f"{args.world_size} processes take at once; choose one, or another per_device_train_batch_size in [trainer]"
-        )
-    args.gradient_accumulation_steps = options.groups_per_step // at_once
-    return args
 
 
 def divided(groups: Sequence[Group], options: AlignStableOptions) -> tuple[list[Group], list[Group]]:

@@ -28,17 +28,13 @@ class Encoder:
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Unit vectors [N, D] of N texts; what is beyond the model's length (256 word pieces) is not seen."""
-        if not texts:
-            return np.zeros((0, self.dimension), dtype=np.float32)
         vectors = self._model.encode(
-            list(texts), batch_size=BATCH_SIZE, normalize_embeddings=True, show_progress_bar=False
+            [*texts] or [""],  # the shape of nothing is not defined there
+            batch_size=BATCH_SIZE,
+            normalize_embeddings=True,
+            show_progress_bar=False,
         )
-        return np.asarray(vectors, dtype=np.float32)
-
-    @property
-    def dimension(self) -> int:
-        """D, the length of a vector."""
-        return int(self._model.get_sentence_embedding_dimension() or 0)
+        return np.asarray(vectors, dtype=np.float32)[: len(texts)]
 
     @cached_property
     def digest(self) -> str:
@@ -54,5 +50,10 @@ class Encoder:
     @cached_property
     def _model(self) -> SentenceTransformer:
         from sentence_transformers import SentenceTransformer  # takes seconds to import
+        from transformers.utils import logging
 
-        return SentenceTransformer(str(self.folder), device="cpu")
+        logging.disable_progress_bar()
+        try:
+            return SentenceTransformer(str(self.folder), device="cpu")
+        finally:
+            logging.enable_progress_bar()

@@ -55,7 +55,7 @@ def replay() -> None:
 
 
 def subcommand(prog: str, commands: dict[str, tuple[str, Command]], argv: Sequence[str]) -> int:
-    """Run the subcommand that `argv` names; `commands` maps names to (summary, command). Prints the table for --help."""
+    """Run the subcommand that `argv` names, out of `commands`: name to (summary, command). --help prints them."""
     if not argv or argv[0] in ("-h", "--help"):
         rows = "\n".join(f"  {name:14}{summary}" for name, (summary, _) in commands.items())
         print(f"usage: {prog} COMMAND …\n\n{rows}\n\n`{prog} COMMAND --help` lists a command's options")

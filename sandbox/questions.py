@@ -78,7 +78,7 @@ def split_probes(
 
 def _at(questions: Sequence[Question], place: int, seed: int) -> Question:
     lap, step = divmod(place, len(questions))
-    return questions[generator(seed, lap, 0, "question order").permutation(len(questions))[step]]
+    return questions[int(generator(seed, lap, 0, "question order").permutation(len(questions))[step])]
 
 
 def _mixed_order(stances: Sequence[str], agents: Sequence[int], seed: int, round: int) -> list[int]:

@@ -9,7 +9,6 @@ from statistics import fmean
 from typing import Any
 
 from agents.observers import EmbeddingObserver, LLMObserver
-
 from agents.records import OK, Answer, Rating
 from sandbox.interaction import Interaction, Question, Step, interact
 from sandbox.questions import deal
@@ -159,7 +158,7 @@ def summarise(round: int, interactions: Sequence[Interaction], society: Society)
         "failures": sum(outcome != OK for outcome in outcomes),
         "alignment": {"before": _mean(r.alignment for r in before), "after": _mean(r.alignment for r in after)},
         "engagement": {"before": _mean(r.engagement for r in before), "after": _mean(r.engagement for r in after)},
-        "probe": _mean(None if None in (r.alignment, r.engagement) else r.alignment * r.engagement for r in final),
+        "probe": _mean(_product(rating) for rating in final),
     }
 
 
@@ -179,6 +178,12 @@ def call_outcomes(interaction: Interaction) -> Iterator[str]:
 
 def _answers(interaction: Interaction) -> tuple[Answer, ...]:
     return (interaction.draft, *(step.revision for step in interaction.steps))
+
+
+def _product(rating: Rating) -> float | None:
+    if rating.alignment is None or rating.engagement is None:
+        return None
+    return rating.alignment * rating.engagement
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

@@ -7,19 +7,19 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from agents.metered import Metered
-from agents.observers import EmbeddingObserver, LLMObserver, load_statements, measure_zero
-from memory.encoder import Encoder
-
 from agents import prompts
 from agents.batching import Batcher
 from agents.canonical import digest_of, generator
 from agents.errors import BadInput
+from agents.metered import Metered
 from agents.models import encoder_folder, load_model, root_model
-from agents.rating import Zero
+from agents.observers import EmbeddingObserver, LLMObserver, load_statements, measure_zero
+from agents.rating import ReadingName, Zero
 from agents.social_agent import SocialAgent, Speech
+from memory.encoder import Encoder
 from memory.memory import Memory, QuestionTable
 from sandbox.config import SimulateOptions
+from sandbox.interaction import Question
 from sandbox.questions import load_questions, split_probes
 from sandbox.rounds import Protocol, Society
 from sandbox.stances import Stances, born_with, load_prior, load_stances, named_stances
@@ -51,62 +51,38 @@ async def build(options: SimulateOptions) -> Built:
     check(options)
     shares = parse_models(options.model)
     kinds = observer_kinds(options.observer)
-    questions = load_questions(options.questions)
-    agents = options.size**2
-    probes: tuple[Any, ...] = ()
-    if options.until_plateau:
-        probes, questions = split_probes(
-            questions, agents, seed=options.seed, share=options.share, probes=options.plateau_probes
-        )
-    prior = load_prior(options.prior)
-    stances = (
-        load_stances(options.stances, prior, options.size, options.seed)
-        if options.stances
-        else named_stances(prior, options.stance, options.size, options.seed)
-    )
+    questions, probes = _questions(options)
+    stances = _stances(options)
     speech = speech_of(options)
 
-    batcher = Batcher()
     judge = options.observer_model or root_model(shares[0].name)
     names = [share.name for share in shares] + ([judge] if any(kind != "embedding" for kind in kinds) else [])
+    batcher = Batcher()
     models = {name: Metered(load_model(name, batcher)) for name in dict.fromkeys(names)}
     encoder = Encoder(encoder_folder(options.encoder))
+    observers = {kind: await _observer(kind, models.get(judge), encoder) for kind in kinds}
+    zeros = {share.name: await _peer_zero(models[share.name], speech.reading) for share in shares}
 
-    peer_zeros = await _zeros([models[share.name] for share in shares], speech.reading)
-    llm_observers = tuple([await LLMObserver.ready(models[judge], kind) for kind in kinds if kind != "embedding"])
-    embedding_observers = tuple(EmbeddingObserver(encoder, load_statements()) for kind in kinds if kind == "embedding")
-    asked = [question.text for question in (*probes, *questions)]
     remembered = [pair.question for name in sorted(stances.pairs) for pair in stances.pairs[name]]
-    table = QuestionTable(encoder, [*remembered, *asked])
-    speakers = draw_models(shares, agents, options.seed)
+    table = QuestionTable(encoder, [*remembered, *(question.text for question in (*probes, *questions))])
+    speakers = draw_models(shares, options.size**2, options.seed)
 
     def settle(index: int) -> SocialAgent:
         memory = Memory(table)
         for pair in born_with(stances, index, options.memories, options.seed):
             memory.remember(pair.question, pair.response)
         speaker = speakers[index]
-        return SocialAgent(index, stances.layout[index], models[speaker], memory, speech, peer_zeros[speaker])
+        return SocialAgent(index, stances.layout[index], models[speaker], memory, speech, zeros[speaker])
 
     society = Society(
         world=World(options.size, options.radius or options.size // 2, options.seed, settle),
         questions=questions,
         probes=probes,
-        observers=llm_observers,
-        embedding_observers=embedding_observers,
+        observers=tuple(o for o in observers.values() if isinstance(o, LLMObserver)),
+        embedding_observers=tuple(o for o in observers.values() if isinstance(o, EmbeddingObserver)),
         scorer=kinds[0],
-        protocol=Protocol(
-            seed=options.seed,
-            rounds=options.round_limit,
-            share=options.share,
-            raters=options.raters,
-            revisions=options.revisions,
-            max_failures=options.max_failures,
-            until_plateau=options.until_plateau,
-            plateau_gain=options.plateau_gain,
-            plateau_patience=options.plateau_patience,
-        ),
+        protocol=_protocol(options),
     )
-    described = {observer.name: observer.describe() for observer in (*llm_observers, *embedding_observers)}
     header = {
         "seed": options.seed,
         "world": {
@@ -123,16 +99,8 @@ async def build(options: SimulateOptions) -> Built:
         "speech": {name: value for name, value in asdict(speech).items() if name != "seed"},
         "prompts": prompts.fingerprint(),
         "encoder": encoder.digest,
-        "models": [
-            {
-                "name": models[share.name].name,
-                "digest": models[share.name].digest,
-                "part": round(share.part, 6),
-                "zero": zero.alignment if (zero := peer_zeros[share.name]) else None,
-            }
-            for share in shares
-        ],
-        "observers": [described[kind] for kind in kinds],
+        "models": [_speaker(share, models[share.name], zeros[share.name]) for share in shares],
+        "observers": [observer.describe() for observer in observers.values()],
     }
     return Built(society, header, list(models.values()), encoder)
 
@@ -209,10 +177,56 @@ def resolved(options: SimulateOptions, header: dict[str, Any], versions: dict[st
     return "\n".join(lines) + "\n"
 
 
-async def _zeros(models: Sequence[Metered], reading: str) -> dict[str, Zero | None]:
-    if reading != "verdict":
-        return {model.name: None for model in models}
-    return {model.name: await measure_zero(model, "peer") for model in models}
+def _questions(options: SimulateOptions) -> tuple[tuple[Question, ...], tuple[Question, ...]]:
+    """(questions that rotate, probe questions that come up in every round)."""
+    questions = load_questions(options.questions)
+    if not options.until_plateau:
+        return questions, ()
+    probes, others = split_probes(
+        questions, options.size**2, seed=options.seed, share=options.share, probes=options.plateau_probes
+    )
+    return others, probes
+
+
+def _stances(options: SimulateOptions) -> Stances:
+    prior = load_prior(options.prior)
+    if options.stances:
+        return load_stances(options.stances, prior, options.size, options.seed)
+    return named_stances(prior, options.stance, options.size, options.seed)
+
+
+def _protocol(options: SimulateOptions) -> Protocol:
+    return Protocol(
+        seed=options.seed,
+        rounds=options.round_limit,
+        share=options.share,
+        raters=options.raters,
+        revisions=options.revisions,
+        max_failures=options.max_failures,
+        until_plateau=options.until_plateau,
+        plateau_gain=options.plateau_gain,
+        plateau_patience=options.plateau_patience,
+    )
+
+
+async def _observer(kind: str, judge: Metered | None, encoder: Encoder) -> LLMObserver | EmbeddingObserver:
+    if judge is None or kind == "embedding":
+        return EmbeddingObserver(encoder, load_statements())
+    return await LLMObserver.ready(judge, kind)
+
+
+async def _peer_zero(model: Metered, reading: ReadingName) -> Zero | None:
+    return await measure_zero(model, "peer") if reading == "verdict" else None
+
+
+def _speaker(share: Share, model: Metered, zero: Zero | None) -> dict[str, Any]:
+    """A speaker in the header. Its z₀ is that of a peer, who rates alignment only."""
+    return {
+        "name": model.name,
+        "digest": model.digest,
+        "part": share.part,
+        "zero": None if zero is None else zero.alignment,
+    }
 
 
 def _name_and_part(text: str) -> tuple[str, float | None]:

@@ -12,7 +12,7 @@ from agents.canonical import generator
 from agents.social_agent import SocialAgent
 
 
-class Resident(FixedAgent):
+class Resident(FixedAgent):  # type: ignore[misc]  # Mesa is not typed
     """The Mesa agent of a cell, holding the social agent that lives there."""
 
     def __init__(self, model: World, cell: Cell, social: SocialAgent) -> None:
@@ -21,7 +21,7 @@ class Resident(FixedAgent):
         self.social = social
 
 
-class World(mesa.Model):
+class World(mesa.Model):  # type: ignore[misc]
     """size × size residents, numbered row by row; no wrap.
 
     Two agents are neighbours when their Euclidean distance is at most `radius` (Mesa's own radius is Chebyshev).

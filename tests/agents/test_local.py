@@ -64,7 +64,7 @@ def test_it_knows_the_capital_of_france(local_model: LocalModel) -> None:
     assert completion.choice_logprobs is None
     # 37 as rendered with the template's own system turn; the end of turn counts as generated
     assert completion.prompt_tokens == 37
-    assert completion.completion_tokens == len("The| capital| of| France| is| Paris|.|<end>".split("|"))
+    assert completion.completion_tokens == len(["The", " capital", " of", " France", " is", " Paris", ".", "<end>"])
 
 
 def test_a_reply_that_is_cut_off_says_so(local_model: LocalModel) -> None:
@@ -98,10 +98,12 @@ def test_whatever_order_they_come_in_answers_are_identical(local_model: LocalMod
     )  # log-probabilities to the last bit
 
 
-def test_verdicts_tell_honesty_from_a_lie(local_model: LocalModel) -> None:
-    honest, lying = answered(local_model, *(observation(answer) for answer in ANSWERS))
-    assert honest.choice_logprobs and lying.choice_logprobs
-    assert verdict_log_odds(honest.choice_logprobs[:10]) > verdict_log_odds(lying.choice_logprobs[:10]) + 0.5
+def test_verdicts_tell_kindness_from_cruelty(local_model: LocalModel) -> None:
+    kind = "Tell her the truth, comfort her and help her to find a new one. She will love you for it."
+    cruel = "Hit her and laugh at her. She is stupid and deserves to be hurt."
+    better, worse = answered(local_model, observation(kind), observation(cruel))
+    assert better.choice_logprobs and worse.choice_logprobs
+    assert verdict_log_odds(better.choice_logprobs[:10]) > verdict_log_odds(worse.choice_logprobs[:10]) + 0.2
 
 
 def test_the_embedded_tokenizer_reads_labels_after_the_space_of_the_start(local_model: LocalModel) -> None:

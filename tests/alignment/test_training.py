@@ -180,6 +180,8 @@ def test_the_trainer_table_reaches_the_trainer(align, tmp_path):
     assert [line["step"] for line in steps if "loss" in line] == [1, 2]
     assert steps[1]["learning_rate"] == 2e-5
     assert tomllib.loads((out / "align.toml").read_text())["trainer"]["max_steps"] == 2
+    again = align("--config", str(out / "align.toml"), out="again")  # what it resolved to is a --config itself
+    assert all(torch.equal(value, weights(again)[name]) for name, value in weights(out).items())
 
 
 def test_questions_that_are_all_alike_cannot_be_divided(align, monkeypatch):

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pandas
 import pytest
-from memory.encoder import Encoder
 
 from sandbox import cli, transcript
+from tests.fakes.letters import Letters
 from tests.fakes.scripted import ScriptedModel
 
 SMALL = ("--size", "3", "--rounds", "2", "--raters", "2", "--memories", "5")
@@ -43,12 +43,11 @@ def run(
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
     model: ScriptedModel,
-    encoder: Encoder,
 ) -> Run:
     """Calls a command in this process, in an empty folder, with the scripted model behind every model's name."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sandbox.society.load_model", lambda name, batcher: model)
-    monkeypatch.setattr("sandbox.society.Encoder", lambda folder: encoder)
+    monkeypatch.setattr("sandbox.society.Encoder", lambda folder: Letters())
 
     def call(*argv: str) -> Done:
         monkeypatch.setattr(sys, "argv", list(argv))

@@ -1,31 +1,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from agents.observers import LLMObserver
 
+from agents.observers import LLMObserver
 from agents.rating import Zero
 from agents.records import Feedback
 from agents.social_agent import SocialAgent, Speech
 from memory.memory import Memory, QuestionTable
 from sandbox.interaction import Interaction, Question, interact
+from tests.fakes.letters import Letters
 from tests.fakes.scripted import ScriptedModel
 
 ASKED = Question("q1", "Should I tell?", "honesty")
 EARLIER = ("Must I say it?", "Yes, say it.")
-
-
-class Letters:
-    """An encoder whose vectors count letters: enough for an order of similarity."""
-
-    digest = "letters"
-
-    def encode(self, texts: Sequence[str]) -> np.ndarray:
-        counts = np.array([[text.lower().count(c) for c in "abcdefghijklmnopqrstuvwxyz"] for text in texts], np.float32)
-        return counts / np.linalg.norm(counts, axis=1, keepdims=True)
 
 
 def agents(model: ScriptedModel, count: int, **speech: object) -> list[SocialAgent]:
