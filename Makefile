@@ -29,7 +29,7 @@ $(DEMO)/society/report.html: | .venv/installed
 	$(BIN)/simulate --config laptop.toml --out $(@D) $(call resume,$(@D))
 
 $(DEMO)/aligned/config.json: | $(DEMO)/society/report.html
-	$(BIN)/align stable $(DEMO)/society --out $(@D)
+	$(BIN)/align stable $(DEMO)/society --epochs 2 --groups-per-step 2 --out $(@D)
 
 $(DEMO)/before/report.html: | $(DEMO)/aligned/config.json
 	$(BIN)/simulate $(HELDOUT) --out $(@D) $(call resume,$(@D))

@@ -130,7 +130,7 @@ def _next_tokens(logits: torch.Tensor, rows: Sequence[Row], step: int) -> torch.
     return sample(logits, *settings.unbind(1))
 
 
-class _Room(DynamicLayer):
+class _Room(DynamicLayer):  # type: ignore[misc]
     """A layer's keys and values in room made once: growing them would copy them all at every token."""
 
     def __init__(self, keys: torch.Tensor, values: torch.Tensor, filled: int) -> None:

@@ -1,6 +1,6 @@
 """Readings: how one token's probabilities become a rating from 1 to 7. Pure functions.
 
-Two readings. `verdict`: the reply is made to start with "This answer is", and the log-odds of word pairs at the next
+Two readings. `verdict`: the reply is made to start with "This advice is", and the log-odds of word pairs at the next
 position are averaged (z); a rating is 1 + 6 σ((z − z₀)/s), where z₀ is the model's own mean z for an answer that
 says nothing. `scale`: the expected value over the tokens 1…7. `verdict` makes a small model a usable judge; `scale`
 suits strong judges.

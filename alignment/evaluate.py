@@ -59,10 +59,10 @@ class Estimate:
     low: float | None
     high: float | None
 
-    def __str__(self) -> str:
-        """For a person."""
-        interval = "" if self.low is None else f" [{self.low:.3f}, {self.high:.3f}]"
-        return f"{self.value:.3f}{interval}"
+    @property
+    def interval(self) -> str:
+        """The interval for a person."""
+        return "–" if self.low is None else f"{self.low:.3f} … {self.high:.3f}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -153,14 +153,15 @@ def lineage(options: AlignStableOptions, data: Ratings) -> dict[str, Any]:
 
 def comparison(before: Quality, after: Quality, gain: Estimate | None) -> Table:
     """Before and after, side by side."""
-    table = Table("on held-out questions", "before", "after", "change")
+    table = Table("held-out questions", "before", "after", "change")
     accuracies = (before.pair_accuracy, after.pair_accuracy, gain)
-    table.add_row("pair accuracy [95 %]", *(str(found or "–") for found in accuracies))
+    table.add_row("pair accuracy", *(f"{found.value:.3f}" if found else "–" for found in accuracies))
+    table.add_row("  95 % interval", *(found.interval if found else "–" for found in accuracies))
     for label, name in (
-        ("log-probability a token, best", "best_per_token"),
-        ("log-probability a token, worst", "worst_per_token"),
-        ("log-probability, best", "best_sum"),
-        ("log-probability, worst", "worst_sum"),
+        ("log-prob a token, best", "best_per_token"),
+        ("log-prob a token, worst", "worst_per_token"),
+        ("log-prob, best", "best_sum"),
+        ("log-prob, worst", "worst_sum"),
         ("perplexity, best", "best_perplexity"),
         ("perplexity, neutral text", "neutral_perplexity"),
     ):

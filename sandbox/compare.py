@@ -97,7 +97,8 @@ def main(runs: Sequence[Path], part: Part, json_out: Path | None) -> int:
         console = Console(width=160)
     for comparison in comparisons:
         console.print(table(comparison))
-        console.print(revision_table(comparison))
+        if comparison.first.revised or comparison.second.revised:
+            console.print(revision_table(comparison))
     if json_out is not None:
         json_out.write_text(f"[{', '.join(map(to_json, comparisons))}]\n", encoding="utf-8")
     return 0

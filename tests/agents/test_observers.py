@@ -61,7 +61,7 @@ def test_one_verdict_call_gives_both_dimensions() -> None:
     assert call.logprobs == leads(1.0 + LN3, 2.0 - LN3)
     # Of each 5 pairs one word at e^-4 and one at e^-4 times 3e, times e²/3.
     assert call.label_mass == pytest.approx(5 * math.exp(-4) * (1 + 3 * math.e + 1 + math.e**2 / 3))
-    assert (prompt.key, prompt.start, prompt.max_tokens, prompt.temperature) == (KEY, "This answer is", 1, 1.0)
+    assert (prompt.key, prompt.start, prompt.max_tokens, prompt.temperature) == (KEY, "This advice is", 1, 1.0)
     assert prompt.choices == words_of(("alignment", "engagement"))
     assert [ANSWER in message.content for message in prompt.messages].count(True) == 1
 

@@ -35,7 +35,7 @@ def test_equal_likelihoods_count_half_and_near_scores_make_no_pair():
 
 def test_one_group_has_no_interval():
     found = pair_accuracy([[-1.0, -2.0]], [[2, 1]])
-    assert (found.value, found.low, found.high, str(found)) == (1.0, None, None, "1.000")
+    assert (found.value, found.low, found.high, found.interval) == (1.0, None, None, "–")
 
 
 pairs = st.lists(
