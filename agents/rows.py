@@ -9,17 +9,22 @@ from typing import Any
 from agents.errors import BadInput
 
 
+def read_text(path: Path) -> str:
+    """The text of a user's file, without a byte order mark. Raises BadInput: no such file, not UTF-8."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise BadInput(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"{path}: cannot be read as UTF-8 text ({error})") from error
+
+
 def read_rows(path: Path) -> list[tuple[str, dict[str, Any]]]:
     """(place, object) of every row of a JSON array or a JSON Lines file; the place reads "FILE line 3" or "FILE row 3".
 
     Raises BadInput: no such file, not UTF-8, not JSON, not objects, no rows.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise BadInput(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path}: cannot be read as UTF-8 text ({error})") from error
+    text = read_text(path)
     places = _array(path, text) if text.lstrip().startswith("[") else _lines(path, text)
     for place, row in places:
         if not isinstance(row, dict):
@@ -35,6 +40,10 @@ def text_field(place: str, row: dict[str, Any], name: str) -> str:
     if not isinstance(value, str) or not value.strip():
         found = "is missing" if name not in row else "is blank" if isinstance(value, str) else f"is {value!r}, not text"
         raise BadInput(f"{place}: field {name!r} {found}")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise BadInput(f"{place}: field {name!r} holds half a character (a lone surrogate); write it whole") from error
     return value
 
 

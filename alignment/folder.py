@@ -3,34 +3,12 @@
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from agents.errors import BadInput
-
-
-def refuse_used(out: Path) -> None:
-    """Raises BadInput where `out` is there already and is not an empty folder."""
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise BadInput(f"--out {out}: is in use; name another folder")
-
-
-@contextmanager
-def appearing(out: Path) -> Iterator[Path]:
-    """A temporary folder beside `out` that takes its place at the end, or vanishes where the block fails."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    fresh = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    try:
-        yield fresh
-        fresh.chmod(0o755)  # mkdtemp makes it private
-        refuse_used(out)
-        fresh.replace(out)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
+from sandbox.folders import appearing as appearing
+from sandbox.folders import refuse_used as refuse_used
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:

@@ -31,10 +31,10 @@ def run_command(prog: str, command: Command) -> None:
     except KeyboardInterrupt:
         code = _say(prog, "interrupted", 130)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EACCES, errno.EROFS):
+        if error.filename is None and error.errno != errno.ENOSPC:
             raise
-        where = error.filename or "the output"
-        code = _say(prog, f"cannot write {where}: {error.strerror}; free space or name another --out", 2)
+        where = f"{error.filename}: " if error.filename else ""
+        code = _say(prog, f"{where}{error.strerror}; mend the path or make room", 2)
     sys.stdout.flush()
     sys.exit(code)
 
@@ -99,8 +99,9 @@ def _compare(argv: Sequence[str]) -> int:
 
 def _verify(argv: Sequence[str]) -> int:
     options = load(ReplayVerifyOptions, argv, prog="replay verify")
-    from sandbox.transcript import verify_chain
+    from sandbox.transcript import read, verify_chain
 
+    read(options.run)  # a run that is not there is bad input, not a failed check
     try:
         lines = verify_chain(options.run)
     except BadInput as error:

@@ -9,9 +9,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
 
-import krippendorff
 import numpy as np
 import pandas
 from numpy.typing import NDArray
@@ -21,13 +19,12 @@ from rich.table import Table
 from scipy.stats import bootstrap
 
 from agents.errors import BadInput
+from agents.observers import DIMENSIONS
+from sandbox.agreement import agreements
 from sandbox.interaction import Interaction
-from sandbox.texts import Texts, describe
+from sandbox.texts import Part, Texts, describe
 from sandbox.transcript import Transcript, differences, read_worlds
 
-Part = Literal["draft", "final"]
-
-DIMENSIONS = ("alignment", "engagement")
 RESAMPLES = 10_000
 JOIN = ["world", "round", "agent", "question"]
 
@@ -110,7 +107,7 @@ def compare(a: Path, b: Path, *, observers: Sequence[str] | None = None, part: P
     Raises BadInput where the runs cannot be joined, with what differs.
     """
     first, second = read_worlds(a), read_worlds(b)
-    differing = _differing(first[0], second[0])
+    differing = differences(first[0].header, second[0].header)
     names = _common_observers(first[0], second[0], observers)
     answers = [_answers(run) for run in (first, second)]
     keys = [_keys(frame) for frame in answers]
@@ -149,19 +146,6 @@ def paired_difference(
         pairs=len(questions),
         questions=len(means),
     )
-
-
-def agreement(ratings: NDArray[np.float64]) -> float | None:
-    """Krippendorff's alpha, ordinal, of `ratings[observer, answer]` rounded to whole numbers (NaN: missing).
-
-    None where it is not defined: no answer with two ratings, or one value only. (On unrounded ratings the ordinal
-    metric would take gigabytes.)
-    """
-    rounded = np.rint(ratings)
-    paired = rounded[:, (~np.isnan(rounded)).sum(axis=0) > 1]
-    if np.unique(paired[~np.isnan(paired)]).size < 2:
-        return None
-    return float(krippendorff.alpha(paired, level_of_measurement="ordinal"))
 
 
 def table(comparison: Comparison) -> Table:
@@ -208,11 +192,6 @@ def to_json(comparison: Comparison) -> str:
     for name, side in (("first", comparison.first), ("second", comparison.second)):
         body[name]["revised"] = [told(row) for row in side.revised]
     return json.dumps(body, ensure_ascii=False, allow_nan=False, indent=1)
-
-
-def _differing(first: Transcript, second: Transcript) -> dict[str, str]:
-    found = differences(first.header, second.header)
-    return {key: values for key, values in found.items() if key != "name"}
 
 
 def _common_observers(first: Transcript, second: Transcript, wanted: Sequence[str] | None) -> list[str]:
@@ -270,30 +249,18 @@ def _side(
     drafts, finals = _part_of(answers, "draft"), _part_of(answers, "final")
     revised = finals[finals["step"] > 0]
     both = drafts.merge(revised, on=[*JOIN, "observer"], suffixes=("_first", "_second"))
-    wide = answers.pivot(index=[*JOIN, "step"], columns="observer", values=list(DIMENSIONS))
-    said = [
-        (answer.text, _shown(interaction, world, part))
-        for number, world in enumerate(worlds)
-        for interaction in world.interactions()
-        if (number, interaction.round, interaction.agent, interaction.question.text) in joined
-        and (answer := interaction.draft if part == "draft" else interaction.final).text is not None
-    ]
+    everything = [(number, said) for number, world in enumerate(worlds) for said in world.interactions()]
+    paired = [said for number, said in everything if _key(number, said) in joined]
     return Side(
         name=worlds[0].name,
         revised=_differences(both, observers),
-        agreement={name: agreement(wide[name].to_numpy(float).T) for name in DIMENSIONS},
-        texts=describe(said),
+        agreement=agreements((said for _, said in everything), worlds[0].observers),
+        texts=describe(answers(paired, part, worlds[0].rule)),
     )
 
 
-def _shown(interaction: Interaction, world: Transcript, part: Part) -> list[str]:
-    """What an author was shown: question, memories, and for a final answer the feedback and the rule too."""
-    texts = [interaction.question.text]
-    texts += [text for memory in interaction.recalled for text in (memory.question, memory.answer)]
-    if part == "final":
-        texts += [given.reason for step in interaction.steps for given in step.feedback if given.reason]
-        texts.append(world.header.get("speech", {}).get("rule", ""))
-    return texts
+def _key(world: int, said: Interaction) -> tuple[object, ...]:
+    return world, said.round, said.agent, said.question.text
 
 
 def _caption(comparison: Comparison) -> str:

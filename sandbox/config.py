@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import os
 import re
 import tomllib
 from collections.abc import Sequence
@@ -23,12 +24,13 @@ from pydantic_settings import (
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
 )
 
 from agents.errors import BadInput
 
 Settings = TypeVar("Settings", bound=BaseSettings)
-Probability = Annotated[float, Field(ge=0, le=1)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
 
 
 def _split_words(value: object) -> object:
@@ -64,7 +66,7 @@ class SimulateOptions(BaseSettings):
         False, description="stop when revisions to a fixed set of probe questions no longer improve"
     )
     plateau_probes: int = Field(8, ge=1, description="probe questions asked again in every round")
-    plateau_gain: float = Field(0.1, ge=0, description="least rise of mean alignment × engagement that counts")
+    plateau_gain: Number = Field(0.1, ge=0, description="least rise of mean alignment × engagement that counts")
     plateau_patience: int = Field(2, ge=1, description="rounds without such a rise before stopping")
 
     questions: str = Field("everyday", description='"everyday" or "heldout" (shipped), or a JSON, JSONL or text file')
@@ -76,9 +78,9 @@ class SimulateOptions(BaseSettings):
     stances: Path | None = Field(None, description="TOML file with stances of your own; replaces --stance")
     memories: int = Field(50, ge=0, description="pairs of the prior that an agent is born with")
     recall: int = Field(3, ge=0, description="remembered pairs shown with a question")
-    recall_threshold: float = Field(0.3, ge=-1, le=1, description="least similarity of what is recalled")
+    recall_threshold: Number = Field(0.3, ge=-1, le=1, description="least similarity of what is recalled")
     raters: int = Field(4, ge=0, description="neighbours that give feedback on a draft")
-    radius: float | None = Field(None, gt=0, description="Euclidean radius of the neighbourhood (half the size)")
+    radius: Number | None = Field(None, gt=0, description="Euclidean radius of the neighbourhood (half the size)")
     revisions: int = Field(1, ge=0, description="turns of feedback and revision; 0 asks for drafts only")
     rule: Path | None = Field(None, description="text file that replaces the Sandbox Rule")
 
@@ -96,9 +98,9 @@ class SimulateOptions(BaseSettings):
     encoder: str = Field("all-minilm-l6-v2", description="sentence-transformers model of memory and embedding observer")
     max_tokens: int = Field(96, ge=1, description="longest draft or revision, in tokens")
     feedback_tokens: int = Field(32, ge=1, description="longest reason of a peer, in tokens")
-    temperature: float = Field(0.8, ge=0, description="sampling temperature; 0 is greedy")
-    top_p: float = Field(0.95, gt=0, le=1, description="nucleus of the sampling")
-    max_failures: Probability = Field(0.05, description="share of failed calls above which a run stops, resumable")
+    temperature: Number = Field(0.8, ge=0, description="sampling temperature; 0 is greedy")
+    top_p: Number = Field(0.95, gt=0, le=1, description="nucleus of the sampling")
+    max_failures: Number = Field(0.05, ge=0, le=1, description="share of failed calls above which a run stops")
 
     @property
     def round_limit(self) -> int:
@@ -153,14 +155,19 @@ def load(settings: type[Settings], argv: Sequence[str], *, prog: str) -> Setting
 
     flags: CliSettingsSource[Any] = CliSettingsSource(settings, root_parser=parser, case_sensitive=True)
     _tidy(parser)
-    flags(args=list(argv))
-    named = flags().get("config")
+    try:
+        flags(args=list(argv))
+    except SettingsError as error:
+        raise BadInput(" ".join(str(error).split())) from error
+    named = flags().get("config") or os.environ.get("SOCIAL_SANDBOX_CONFIG")
     table = _read_table(Path(named), settings) if named else {}
     try:
         found = Sourced(**table).model_dump()
-        return settings.model_construct(**{name: found[name] for name in settings.model_fields})
     except ValidationError as error:
         raise BadInput(_one_line(error, prog)) from error
+    except SettingsError as error:  # of the environment
+        raise BadInput(" ".join(str(error).split())) from error
+    return settings.model_construct(**{name: found[name] for name in settings.model_fields})
 
 
 def nearest(name: str, known: Sequence[str]) -> str:

@@ -6,10 +6,8 @@ What each type of row is, and how its scores come about, is described in docs/da
 from __future__ import annotations
 
 import json
-import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -19,6 +17,7 @@ import jinja2
 
 from agents.errors import BadInput
 from agents.language_model import Message
+from sandbox.folders import appearing
 from sandbox.responses import CriticScore, GroupType, Response, ScoreBy, Scoring, responses_of
 from sandbox.responses import Origin as Origin
 from sandbox.split import TEST_SHARE
@@ -153,7 +152,7 @@ def export(
         left_out={type: collection.left_out for type, collection in collections.items()},
     )
     transcripts = [world for run in runs for world in read_worlds(run)]
-    with _replacing(out) as folder:
+    with appearing(out, replacing=True) as folder:
         for name, parts in tables.items():
             for part, chosen in parts.items():
                 _write_jsonl(folder / name / f"{part}.jsonl", chosen)
@@ -230,23 +229,6 @@ def _is_export(folder: Path) -> bool:
         return False
     card = folder / "README.md"
     return CARD_MARK in card.read_text("utf-8") if card.is_file() else not any(folder.iterdir())
-
-
-@contextmanager
-def _replacing(out: Path) -> Iterator[Path]:
-    """A new folder beside `out` that takes its place at the end, or vanishes where writing it fails."""
-    fresh, old = out.with_name(f"{out.name}.new"), out.with_name(f"{out.name}.old")
-    for folder in (fresh, old):
-        shutil.rmtree(folder, ignore_errors=True)
-    fresh.mkdir(parents=True)
-    try:
-        yield fresh
-        if out.exists():
-            out.rename(old)
-        fresh.rename(out)
-    finally:
-        for folder in (fresh, old):
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _card(

@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from statistics import fmean
+from typing import Any
 
-from agents.metered import Metered
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+from agents.metered import Metered
+from agents.observers import DIMENSIONS
 from agents.records import OK
 from sandbox.interaction import Interaction
 
@@ -23,64 +25,83 @@ LIVE_SECONDS = 0.5
 
 @dataclass(slots=True)
 class Scoreboard:
-    """Counts of the run so far; `line` is what is shown of them."""
+    """Counts of a run so far; `line` is what is shown of them. Rates are those of this process, since it was made."""
 
     rounds: int
     interactions_a_round: int
     calls_a_round: int
-    scorer: str
     models: list[Metered]
-    round: int = 1
-    interactions: int = 0
-    started: float = field(default_factory=time.monotonic)
-    ratings: list[tuple[float | None, float | None]] = field(default_factory=list)
+    played: int = 0  # rounds of the run that lie behind
+    talked: int = 0  # interactions of the current round
     failures: int = 0
-    calls_before: int = 0
+    summary: dict[str, Any] = field(default_factory=dict)  # of the last round
+    clock: Callable[[], float] = time.monotonic
+    _started: float = field(init=False)
+    _before: Counter[str] = field(init=False)
+    _round_began_at: int = field(init=False, default=0)
+    _played_at_start: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._started, self._before, self._played_at_start = self.clock(), self._counts(), self.played
 
     def add(self, interaction: Interaction) -> None:
         """Count one interaction."""
-        self.interactions += 1
+        self.talked += 1
         self.failures += interaction.outcome != OK
-        if self.scorer in interaction.final_ratings:
-            rating = interaction.final_ratings[self.scorer]
-            self.ratings.append((rating.alignment, rating.engagement))
 
-    def next_round(self, round: int) -> None:
-        """Start counting another round."""
-        self.round = round + 1
-        self.calls_before = self.calls
-        self.ratings = []
+    def end_round(self, summary: dict[str, Any]) -> None:
+        """Count a round, and keep its mean ratings to show."""
+        self.played, self.talked, self.summary = self.played + 1, 0, summary
+        self._round_began_at = self._since()["calls"]
 
     @property
-    def calls(self) -> int:
-        """Calls made so far, over all models."""
-        return sum(model.calls for model in self.models)
+    def round(self) -> int:
+        """The round that is being played, from 1."""
+        return min(self.played + 1, self.rounds)
 
     def done(self) -> float:
-        """The share of the current round's calls that have been answered."""
-        return min(1.0, (self.calls - self.calls_before) / max(1, self.calls_a_round))
+        """The share of the current round's calls that have been answered; 1 when the run is over."""
+        if self.played == self.rounds:
+            return 1.0
+        return min(1.0, (self._since()["calls"] - self._round_began_at) / self.calls_a_round)
 
-    def line(self, now: float) -> str:
-        """One line: interactions and their rate, tokens/s, mean ratings, failures, time left in this round."""
-        seconds = max(now - self.started, 1e-9)
-        tokens = sum(model.completion_tokens for model in self.models)
-        prompt_tokens = sum(model.prompt_tokens for model in self.models)
-        calls_left = self.calls_a_round * (self.rounds - self.round + 1) - (self.calls - self.calls_before)
-        left = f"{calls_left * seconds / self.calls / 60:.1f} min left" if self.calls else "starting"
+    def line(self) -> str:
+        """One line: interactions and their rate, tokens/s, failures, mean ratings of the last round, time left."""
+        seconds = max(self.clock() - self._started, 1e-9)
+        since = self._since()
+        talked = self.played * self.interactions_a_round + self.talked
+        here = talked - self._played_at_start * self.interactions_a_round
         parts = [
-            f"{self.interactions}/{self.interactions_a_round * self.rounds} interactions",
-            f"{self.interactions / seconds:.2f}/s",
-            f"{tokens / seconds:.0f} tokens/s written, {prompt_tokens / seconds:.0f} read",
-            *(f"{name} {fmean(values):.2f}" for name, values in self._means() if values),
+            f"{talked}/{self.interactions_a_round * self.rounds} interactions",
+            f"{here / seconds:.2f}/s",
+            f"{since['written'] / seconds:.0f} tokens/s written, {since['read'] / seconds:.0f} read",
             f"{self.failures} failed",
-            left,
+            *(f"{name} {value}" for name in DIMENSIONS if (value := self._change(name))),
+            self._left(seconds, since["calls"]),
         ]
         return " · ".join(parts)
 
-    def _means(self) -> list[tuple[str, list[float]]]:
-        alignments = [alignment for alignment, _ in self.ratings if alignment is not None]
-        engagements = [engagement for _, engagement in self.ratings if engagement is not None]
-        return [("alignment", alignments), ("engagement", engagements)]
+    def _left(self, seconds: float, calls: int) -> str:
+        if not calls:
+            return "starting"
+        calls_to_come = self.calls_a_round * (self.rounds - self.played) - (calls - self._round_began_at)
+        return f"{max(0, calls_to_come) * seconds / calls / 60:.1f} min left"
+
+    def _change(self, dimension: str) -> str:
+        means = [value for value in self.summary.get(dimension, {}).values() if value is not None]
+        return " → ".join(f"{value:.2f}" for value in means)
+
+    def _counts(self) -> Counter[str]:
+        return Counter(
+            calls=sum(model.calls for model in self.models),
+            read=sum(model.prompt_tokens for model in self.models),
+            written=sum(model.completion_tokens for model in self.models),
+        )
+
+    def _since(self) -> Counter[str]:
+        now = self._counts()
+        now.subtract(self._before)
+        return now
 
 
 @contextmanager
@@ -96,7 +117,7 @@ def shown(board: Scoreboard) -> Iterator[Callable[[], None]]:
                 progress.update(
                     task,
                     completed=board.done(),
-                    description=board.line(time.monotonic()),
+                    description=board.line(),
                     round=f"{board.round}/{board.rounds}",
                 )
 
@@ -104,8 +125,8 @@ def shown(board: Scoreboard) -> Iterator[Callable[[], None]]:
     else:
 
         def show() -> None:
-            line = board.line(time.monotonic())
-            print(f"round {board.round}/{board.rounds} {board.done():4.0%} · {line}", file=sys.stderr, flush=True)
+            head = f"round {board.round}/{board.rounds} {board.done():4.0%}"
+            print(f"{head} · {board.line()}", file=sys.stderr, flush=True)
 
         yield from _repeated(show, PLAIN_SECONDS)
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
 from agents.canonical import generator
 from agents.errors import BadInput
-from agents.rows import read_rows, text_field
+from agents.rows import read_rows, read_text, text_field
 from sandbox.interaction import Question
 
 DATA = Path(str(files("sandbox") / "data"))
@@ -26,9 +27,9 @@ def load_questions(name: str) -> tuple[Question, ...]:
         raise BadInput(f"--questions {name}: no such file; shipped sets are {' and '.join(SHIPPED)}")
     questions = _text_lines(path) if path.suffix == ".txt" else _rows(path)
     for what, values in (("id", [q.id for q in questions]), ("question", [q.text for q in questions])):
-        twice = next((value for value in values if values.count(value) > 1), None)
-        if twice is not None:
-            raise BadInput(f"{path}: the {what} {twice!r} stands twice; remove one")
+        twice, times = Counter(values).most_common(1)[0]
+        if times > 1:
+            raise BadInput(f"{path}: the {what} {twice!r} stands {times} times; keep one")
     return questions
 
 
@@ -97,7 +98,7 @@ def _mixed_order(stances: Sequence[str], agents: Sequence[int], seed: int, round
 
 
 def _text_lines(path: Path) -> tuple[Question, ...]:
-    lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    lines = [line.strip() for line in read_text(path).splitlines()]
     questions = [Question(str(number), line, "") for number, line in enumerate(lines, start=1) if line]
     if not questions:
         raise BadInput(f"{path}: holds no questions")

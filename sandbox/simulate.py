@@ -12,15 +12,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from agents.metered import Metered
-
 from agents.errors import BadInput
+from agents.metered import Metered
 from sandbox import dataset, transcript
 from sandbox.config import SimulateOptions
 from sandbox.progress import Scoreboard, shown
 from sandbox.report.page import write_report
 from sandbox.rounds import Society, play_rounds, remember
 from sandbox.society import Built, build, resolved
+
+Counts = dict[str, dict[str, Any]]  # of a meter, by purpose
 
 VERSIONED = ("social-sandbox", "mesa", "torch", "transformers", "sentence-transformers", "faiss-cpu", "numpy")
 
@@ -33,6 +34,8 @@ def run(options: SimulateOptions) -> Path:
     used = (options.out / transcript.FILE).exists()
     if options.resume and not used:
         raise BadInput(f"--resume: {options.out} holds no transcript; leave --resume out to start a run there")
+    if options.out.exists() and not options.out.is_dir():
+        raise BadInput(f"--out {options.out}: is a file; name a folder")
     if not options.resume and options.out.exists() and any(options.out.iterdir()):
         raise BadInput(
             f"--out {options.out}: the folder is in use; add --resume to go on with its run, or name another"
@@ -62,9 +65,9 @@ async def _play(options: SimulateOptions) -> Any:
     with shown(board) as show:
 
         def on_round(summary: dict[str, Any]) -> None:
-            telemetry.round(summary["round"])
+            telemetry.end_round(summary["round"])
+            board.end_round(summary)
             show()
-            board.next_round(summary["round"])
 
         await play_rounds(built.society, writer, played, board.add, on_round)
     return built.encoder
@@ -76,10 +79,8 @@ def scoreboard(built: Built, rounds: int, played: int) -> Scoreboard:
         rounds=rounds,
         interactions_a_round=len(built.society.world.residents),
         calls_a_round=calls_a_round(built.society),
-        scorer=built.society.scorer,
         models=built.meters,
-        round=played + 1,
-        calls_before=sum(meter.calls for meter in built.meters),
+        played=played,
     )
 
 
@@ -94,31 +95,39 @@ def calls_a_round(society: Society) -> int:
 
 @dataclass(slots=True)
 class Telemetry:
-    """What may differ between two equal runs: one line a round with seconds, calls, tokens and failures by model."""
+    """What may differ between two equal runs: one line a round, its seconds and its calls by model and purpose."""
 
     path: Path
     meters: list[Metered]
-    _before: dict[str, dict[str, Any]] = field(default_factory=dict)
-    _since: float = field(default_factory=time.monotonic)
+    _since: float = field(init=False, default_factory=time.monotonic)
+    _before: dict[str, Counts] = field(init=False)
 
-    def round(self, round: int) -> None:
-        """Append the line of a round."""
-        now = time.monotonic()
-        line = {
-            "round": round,
-            "seconds": round_seconds(now - self._since),
-            "time": time.time(),
-            "host": platform.node(),
-        }
-        models = {meter.name: meter.counts() for meter in self.meters}
+    def __post_init__(self) -> None:
+        self._before = self._counts()
+
+    def end_round(self, number: int) -> None:
+        """Append the line of a round, and count anew."""
+        now, counts = time.monotonic(), self._counts()
+        models = {name: counted_since(self._before[name], counted) for name, counted in counts.items()}
+        line = {"round": number, "seconds": round(now - self._since, 3), "time": time.time(), "models": models}
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({**line, "models": models}) + "\n")
-        self._since = now
+            file.write(json.dumps(line) + "\n")
+        self._since, self._before = now, counts
+
+    def _counts(self) -> dict[str, Counts]:
+        return {meter.name: meter.counts() for meter in self.meters}
 
 
-def round_seconds(seconds: float) -> float:
-    """Seconds as they are written."""
-    return round(seconds, 3)
+def counted_since(before: Counts, now: Counts) -> Counts:
+    """The counts of a meter, purpose by purpose, less what it had counted before."""
+    differences: Counts = {}
+    for purpose, usage in now.items():
+        old = before.get(purpose, {})
+        failures = {name: n - old.get("failures", {}).get(name, 0) for name, n in usage["failures"].items()}
+        numbers = {name: round(n - old.get(name, 0), 3) for name, n in usage.items() if name != "failures"}
+        if numbers["calls"]:
+            differences[purpose] = {**numbers, "failures": {name: n for name, n in failures.items() if n}}
+    return differences
 
 
 def versions() -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from agents import prompts
@@ -12,9 +13,10 @@ from agents.batching import Batcher
 from agents.canonical import digest_of, generator
 from agents.errors import BadInput
 from agents.metered import Metered
-from agents.models import encoder_folder, load_model, root_model
+from agents.models import encoder_folder, load_model, root_model, short_name
 from agents.observers import EmbeddingObserver, LLMObserver, load_statements, measure_zero
 from agents.rating import ReadingName, Zero
+from agents.rows import read_text
 from agents.social_agent import SocialAgent, Speech
 from memory.encoder import Encoder
 from memory.memory import Memory, QuestionTable
@@ -107,6 +109,8 @@ async def build(options: SimulateOptions) -> Built:
 
 def check(options: SimulateOptions) -> None:
     """Refuse options that contradict each other."""
+    if options.revisions and options.radius is not None and options.radius < 1:
+        raise BadInput(f"--radius {options.radius:g}: nobody lives that near to give feedback; choose 1 or more")
     if options.revisions and not options.raters:
         raise BadInput("--raters 0: nobody gives feedback to revise by; add --revisions 0 to ask for drafts only")
 
@@ -115,10 +119,7 @@ def speech_of(options: SimulateOptions) -> Speech:
     """How agents speak under these options; raises BadInput where the rule cannot be read or is empty."""
     rule = prompts.SANDBOX_RULE
     if options.rule:
-        try:
-            rule = options.rule.read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise BadInput(f"--rule {options.rule}: not readable as text ({error})") from error
+        rule = read_text(options.rule).strip()
         if not rule:
             raise BadInput(f"--rule {options.rule}: the file is empty; write the rule into it")
     return Speech(
@@ -142,8 +143,8 @@ def parse_models(given: Sequence[str]) -> list[Share]:
         raise BadInput(f"--model {' --model '.join(given)}: give a part to every model of the mix or to none")
     weights = [1.0 if part is None else part for part in parts]
     names = [name for name, _ in split]
-    if len(set(names)) < len(names):
-        raise BadInput(f"--model {' --model '.join(given)}: a model stands twice; name each once")
+    if len({short_name(name) for name in names}) < len(names):
+        raise BadInput(f"--model {' --model '.join(given)}: two models of one name; name each once, rename a folder")
     return [Share(name, weight / sum(weights)) for name, weight in zip(names, weights, strict=True)]
 
 
@@ -231,7 +232,7 @@ def _speaker(share: Share, model: Metered, zero: Zero | None) -> dict[str, Any]:
 
 def _name_and_part(text: str) -> tuple[str, float | None]:
     name, equals, part = text.rpartition("=")
-    if not equals:
+    if not equals or Path(text).is_dir():
         return text, None
     try:
         weight = float(part)

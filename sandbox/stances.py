@@ -9,11 +9,13 @@ import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from agents.canonical import generator
 from agents.errors import BadInput
-from agents.rows import read_rows, text_field
+from agents.rows import read_rows, read_text, text_field
 from sandbox.questions import DATA
 
 LABELS = ("good", "bad")
@@ -79,6 +81,27 @@ def named_layout(layout: str, size: int, seed: int) -> tuple[str, ...]:
     raise BadInput(f"--stance {layout}: unknown layout; known: good, bad, half, mixed")
 
 
+class OwnStance(BaseModel):
+    """A `[[stance]]` entry: its pairs from a file beside it, or a selection from the prior."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    name: str = Field(min_length=1)
+    pairs: str | None = None
+    label: str | None = None
+    topics: list[str] | None = None
+    share: float = Field(1.0, ge=0, allow_inf_nan=False)
+
+
+class OwnStances(BaseModel):
+    """A stances file: how the stances lie on the grid, and what they are."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    layout: Literal["mixed", "bands"] | list[list[str]] = "mixed"
+    stance: list[OwnStance] = Field(min_length=1)
+
+
 def load_stances(path: Path, prior: Sequence[Pair], size: int, seed: int) -> Stances:
     """A user's stances from a TOML file.
 
@@ -87,22 +110,20 @@ def load_stances(path: Path, prior: Sequence[Pair], size: int, seed: int) -> Sta
     column), both by each stance's `share` (default: equal), or a list of rows of names. Raises BadInput.
     """
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        own = OwnStances.model_validate(tomllib.loads(read_text(path)))
+    except tomllib.TOMLDecodeError as error:
         raise BadInput(f"--stances {path}: not readable as TOML ({error})") from error
-    entries = table.get("stance", [])
-    unknown = set(table) - {"stance", "layout"}
-    if unknown or not entries:
-        raise BadInput(
-            f"--stances {path}: expected [[stance]] entries and a layout, found {', '.join(table) or 'nothing'}"
-        )
-    pairs = {str(entry.get("name", "")): _pairs_of(path, entry, prior) for entry in entries}
-    if "" in pairs or len(pairs) < len(entries):
-        raise BadInput(f"--stances {path}: every [[stance]] needs a name of its own")
-    shares = [float(entry.get("share", 1.0)) for entry in entries]
-    if min(shares) < 0 or sum(shares) == 0:
-        raise BadInput(f"--stances {path}: shares must not be negative nor all zero, found {shares}")
-    return Stances(pairs, _own_layout(path, table.get("layout", "mixed"), list(pairs), shares, size, seed))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise BadInput(f"--stances {path}: {where}: {first['msg'][0].lower()}{first['msg'][1:]}") from error
+    pairs = {stance.name: _pairs_of(path, stance, prior) for stance in own.stance}
+    if len(pairs) < len(own.stance):
+        raise BadInput(f"--stances {path}: two stances have one name; every [[stance]] needs a name of its own")
+    shares = [stance.share for stance in own.stance]
+    if sum(shares) == 0:
+        raise BadInput(f"--stances {path}: all shares are zero; give one stance a share")
+    return Stances(pairs, _own_layout(path, own.layout, list(pairs), shares, size, seed))
 
 
 def born_with(stances: Stances, agent: int, count: int, seed: int) -> list[Pair]:
@@ -112,26 +133,22 @@ def born_with(stances: Stances, agent: int, count: int, seed: int) -> list[Pair]
     return [pairs[place] for place in order[:count]]
 
 
-def _pairs_of(path: Path, entry: dict[str, Any], prior: Sequence[Pair]) -> tuple[Pair, ...]:
-    unknown = set(entry) - {"name", "pairs", "label", "topics", "share"}
-    if unknown:
-        raise BadInput(
-            f"--stances {path}: unknown key {unknown.pop()!r} in a [[stance]]; known: name, pairs, label, topics, share"
-        )
-    if "pairs" in entry:
-        rows = read_rows(path.parent / entry["pairs"])
+def _pairs_of(path: Path, stance: OwnStance, prior: Sequence[Pair]) -> tuple[Pair, ...]:
+    if stance.pairs is not None:
+        rows = read_rows(path.parent / stance.pairs)
         return tuple(Pair(text_field(at, row, "question"), text_field(at, row, "response")) for at, row in rows)
-    label, topics = entry.get("label"), entry.get("topics")
     chosen = tuple(
-        pair for pair in prior if (label is None or pair.label == label) and (topics is None or pair.topic in topics)
+        pair
+        for pair in prior
+        if stance.label in (None, pair.label) and (stance.topics is None or pair.topic in stance.topics)
     )
     if not chosen:
-        raise BadInput(f"--stances {path}: stance {entry.get('name')!r} selects no pair of the prior")
+        raise BadInput(f"--stances {path}: stance {stance.name!r} selects no pair of the prior")
     return chosen
 
 
 def _own_layout(
-    path: Path, layout: object, names: Sequence[str], shares: Sequence[float], size: int, seed: int
+    path: Path, layout: str | list[list[str]], names: Sequence[str], shares: Sequence[float], size: int, seed: int
 ) -> tuple[str, ...]:
     if isinstance(layout, list):
         flat = tuple(name for row in layout for name in row)
@@ -142,7 +159,5 @@ def _own_layout(
     in_turn = [next(n for n, bound in zip(names, bounds, strict=True) if place < bound) for place in range(size * size)]
     if layout == "bands":
         return tuple(in_turn[column * size + row] for row in range(size) for column in range(size))
-    if layout == "mixed":
-        order = generator(seed, 0, 0, "layout").permutation(size * size)
-        return tuple(in_turn[place] for place in order)
-    raise BadInput(f'--stances {path}: layout {layout!r} is unknown; use "mixed", "bands" or rows of names')
+    order = generator(seed, 0, 0, "layout").permutation(size * size)
+    return tuple(in_turn[place] for place in order)

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
+from typing import Literal
+
+from sandbox.interaction import Interaction
+
+Part = Literal["draft", "final"]
 
 COPIED_RUN = 3  # words in a row; two are shared by chance too often
 
@@ -22,6 +27,12 @@ class Texts:
     words: float | None
     distinct_2: float | None
     copied: float | None
+
+
+def answered(interactions: Iterable[Interaction], part: Part, rule: str) -> list[tuple[str, list[str]]]:
+    """The drafts or final answers that have a text, each with the texts that its author was shown."""
+    chosen = ((said, said.draft if part == "draft" else said.final) for said in interactions)
+    return [(answer.text, _shown(said, part, rule)) for said, answer in chosen if answer.text is not None]
 
 
 def describe(answers: Sequence[tuple[str, Sequence[str]]]) -> Texts:
@@ -52,3 +63,13 @@ def words_of(text: str) -> list[str]:
 def runs_of(words: Sequence[str], length: int) -> list[tuple[str, ...]]:
     """All runs of `length` neighbouring words."""
     return [tuple(words[start : start + length]) for start in range(len(words) - length + 1)]
+
+
+def _shown(said: Interaction, part: Part, rule: str) -> list[str]:
+    """Question and memories, and for a revision the feedback and the rule too; not the draft, which it may keep."""
+    texts = [said.question.text]
+    texts += [text for memory in said.recalled for text in (memory.question, memory.answer)]
+    if part == "final" and said.steps:
+        texts += [given.reason for step in said.steps for given in step.feedback if given.reason]
+        texts.append(rule)
+    return texts

@@ -43,8 +43,13 @@ class Transcript:
 
     @property
     def name(self) -> str:
-        """The run's name: its header's, or that of its folder."""
-        return str(self.header.get("name", self.path.parent.name))
+        """The run's name: that of its folder."""
+        return self.path.resolve().parent.name
+
+    @property
+    def rule(self) -> str:
+        """The Sandbox Rule that revisions were asked for by."""
+        return str(self.header.get("speech", {}).get("rule", ""))
 
     @property
     def observers(self) -> list[str]:

@@ -100,7 +100,11 @@ def test_one_dimension_can_fail_alone() -> None:
 
 @pytest.mark.parametrize(
     ("reading", "text", "rating", "outcome"),
-    [("scale", "Rating: 6", 6.0, "ok"), ("scale", "Rating: well", None, "unreadable"), ("verdict", "7", None, "unreadable")],
+    [
+        ("scale", "Rating: 6", 6.0, "ok"),
+        ("scale", "Rating: well", None, "unreadable"),
+        ("verdict", "7", None, "unreadable"),
+    ],
 )
 def test_without_probabilities_a_label_is_read_and_all_else_is_missing(
     reading: str, text: str, rating: float | None, outcome: str
@@ -262,15 +266,15 @@ def test_the_embedded_model_orders_plainly_good_and_bad_answers(local_model: Loc
         return await rate_both(await LLMObserver.ready(local_model, "llm:verdict"), judged())
 
     ratings = asyncio.run(play())
-    assert share_in_order(ratings) >= VERDICT_SHARE
-    flat = [value for pair in ratings for value in pair]
-    assert np.std(flat) >= SPREAD_FLOOR
+    assert share_in_order(ratings) >= 0.7  # 0.78 measured; a coin gives 0.7 or more once in a hundred times
+    assert np.std(ratings) >= 0.6  # 1.14 measured: ratings spread, they are not all near 4
 
 
 @pytest.mark.slow
 def test_the_embedding_orders_plainly_good_and_bad_answers(encoder: Encoder) -> None:
     rows = judged()
     observer = EmbeddingObserver(encoder, load_statements())
-    ratings = [r.alignment for r in observer.rate_all([(row["question"], row[p]) for row in rows for p in ("good", "bad")])]
-    assert share_in_order(list(zip(ratings[::2], ratings[1::2], strict=True))) >= EMBEDDING_SHARE  # type: ignore[arg-type]
-    assert np.std([value for value in ratings if value is not None]) >= SPREAD_FLOOR
+    rated = observer.rate_all([(row["question"], row[part]) for row in rows for part in ("good", "bad")])
+    ratings = [rating.alignment for rating in rated if rating.alignment is not None]
+    assert share_in_order(list(zip(ratings[::2], ratings[1::2], strict=True))) >= 0.6  # 0.68 measured
+    assert np.std(ratings) >= 0.6  # 0.94 measured

@@ -91,7 +91,15 @@ def test_a_scale_needs_all_its_labels(count: int) -> None:
 
 @pytest.mark.parametrize(
     ("text", "rating"),
-    [*((label, float(label)) for label in SCALE_LABELS), (" 5.", 5.0), ("0", None), ("8", None), ("10", None), ("good", None), ("", None)],
+    [
+        *((label, float(label)) for label in SCALE_LABELS),
+        (" 5.", 5.0),
+        ("0", None),
+        ("8", None),
+        ("10", None),
+        ("good", None),
+        ("", None),
+    ],
 )
 def test_a_label_in_plain_text_is_read_and_nothing_else_is(text: str, rating: float | None) -> None:
     assert label_rating(text) == rating

@@ -79,7 +79,10 @@ def test_a_run_writes_its_folder(run: Run) -> None:
     assert all(set(i.before) == {"llm:verdict", "embedding"} for i in interactions)
     assert tomllib.loads(Path("runs/a/run.toml").read_text())["digests"] == {"scripted": "scripted-1"}
     lines = [json.loads(line) for line in Path("runs/a/telemetry.jsonl").read_text().splitlines()]
-    assert [line["round"] for line in lines] == [1, 2] and "scripted" in lines[0]["models"]
+    assert [line["round"] for line in lines] == [1, 2]
+    for line in lines:  # of one round each, without the calls that measured the judges' zeros
+        calls = {purpose: usage["calls"] for purpose, usage in line["models"]["scripted"].items()}
+        assert calls == {"draft": 9, "review": 18, "revise": 9, "before": 9, "after": 9}
     frame = pandas.read_json("runs/a/transcript.jsonl", lines=True)
     assert (frame["type"] == "interaction").sum() == 18
 
@@ -155,6 +158,13 @@ def test_a_used_folder_is_refused(run: Run) -> None:
     assert [path.name for path in Path("a").iterdir()] == ["thesis.txt"]
 
 
+def test_a_file_for_a_folder_is_refused(run: Run) -> None:
+    Path("a").write_text("mine")
+    refused(run("simulate", "--out", "a", *SMALL), "--out a: is a file; name a folder")
+    refused(run("simulate", "--out", "a/b", *SMALL), "a/b")
+    assert Path("a").read_text() == "mine"
+
+
 def test_resuming_what_is_not_there_or_is_other_is_refused(run: Run) -> None:
     refused(run("simulate", "--out", "a", "--resume", *SMALL), "a holds no transcript")
     run("simulate", "--out", "a", *SMALL)
@@ -171,7 +181,11 @@ def test_resuming_what_is_not_there_or_is_other_is_refused(run: Run) -> None:
         (("--observer", "judge"), "--observer judge: unknown observer"),
         (("--raters", "0"), "--raters 0: nobody gives feedback to revise by"),
         (("--until-plateau",), "--plateau-probes 8: with --share 4 they take all 9 agents"),
-        (("--rule", "none.txt"), "--rule none.txt: not readable"),
+        (("--rule", "none.txt"), "none.txt: no such file"),
+        (("--radius", "0.9"), "--radius 0.9: nobody lives that near"),
+        (("--radius", "inf"), "--radius: input should be a finite number"),
+        (("--stances", "none.toml"), "none.toml: no such file"),
+        (("--model", "x", "--model", "x"), "two models of one name"),
         (("--sise", "3"), "did you mean --size?"),
     ],
 )
@@ -219,7 +233,9 @@ def test_replay_shows_verifies_and_compares(run: Run) -> None:
     broken = run("replay", "verify", "a")
     assert broken.code == 1 and "line" in broken.err
     refused(run("replay", "shew", "a"), "unknown command 'shew'; did you mean show?")
-    refused(run("replay", "show", "nowhere"), "nowhere")
+    for command in ("show", "verify"):
+        refused(run("replay", command, "nowhere"), "nowhere")
+    refused(run("replay", "compare", "b", "b", "--json-out", "no/where.json"), "no/where.json: No such file")
 
 
 @pytest.mark.parametrize("command", ["simulate", "align", "replay"])

@@ -24,6 +24,13 @@ def test_flags_win_over_the_file_and_the_file_over_the_environment(
     assert got.model == ["a", "b"]
 
 
+def test_the_environment_may_name_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "c.toml"
+    file.write_text("size = 7")
+    monkeypatch.setenv("SOCIAL_SANDBOX_CONFIG", str(file))
+    assert options("--out", "x").size == 7
+
+
 def test_repeated_flags_make_a_list() -> None:
     assert options("--out", "x", "--model", "a=0.7", "--model", "b=0.3").model == ["a=0.7", "b=0.3"]
     assert load(ReplayCompareOptions, ["a", "b", "c"], prog="replay compare").runs == [Path("a"), Path("b"), Path("c")]
@@ -44,6 +51,7 @@ def test_the_shipped_configurations_are_valid(name: str) -> None:
         (["--stance", "ugly"], "--stance: input should be .good., .bad., .half. or .mixed., got .ugly."),
         (["--max-failures", "2"], "--max-failures: input should be less than or equal to 1"),
         (["stray"], "unknown option stray"),
+        (["--temperature", "nan"], "--temperature: input should be a finite number"),
         (["--config", "none.toml"], "--config none.toml: no such file"),
     ],
 )

@@ -74,8 +74,8 @@ def test_probes_come_up_in_every_round_at_the_same_agents() -> None:
         ("q.json", "[", r"q.json line 1: not valid JSON"),
         ("q.json", "[]", r"q.json: holds no rows"),
         ("q.txt", "\n\n", r"q.txt: holds no questions"),
-        ("q.jsonl", '{"text": "Why?"}\n{"text": "Why?"}', r"the question 'Why\?' stands twice"),
-        ("q.jsonl", '{"text": "a", "id": 1}\n{"text": "b", "id": 1}', r"the id '1' stands twice"),
+        ("q.jsonl", '{"text": "Why?"}\n{"text": "Why?"}', r"the question 'Why\?' stands 2 times"),
+        ("q.jsonl", '{"text": "a", "id": 1}\n{"text": "b", "id": 1}', r"the id '1' stands 2 times"),
     ],
 )
 def test_a_malformed_file_is_refused_by_its_place(tmp_path: Path, name: str, content: str, message: str) -> None:

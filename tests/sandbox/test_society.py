@@ -25,7 +25,7 @@ def test_a_mix_of_models_is_normalised() -> None:
         (["a=inf"], "must be a positive number"),
         (["a=nan"], "must be a positive number"),
         (["=1"], "must be a positive number"),
-        (["a", "a"], "a model stands twice"),
+        (["a", "a"], "two models of one name"),
     ],
 )
 def test_a_malformed_mix_is_refused(given: list[str], message: str) -> None:

@@ -97,15 +97,22 @@ def test_own_stances_laid_out_by_hand(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", r"expected \[\[stance\]\] entries and a layout, found nothing"),
+        ("", "stance: field required"),
         ("[[stance]", "not readable as TOML"),
-        ('[[stance]]\nlabel = "good"', "needs a name of its own"),
-        ('[[stance]]\nname = "a"\ncolour = 1', "unknown key 'colour'"),
+        ('[stance]\nname = "a"', "stance: input should be a valid list"),
+        ('[[stance]]\nlabel = "good"', "stance.0.name: field required"),
+        ('[[stance]]\nname = "a"\nlabel = "good"\n' * 2, "two stances have one name"),
+        ('[[stance]]\nname = "a"\ncolour = 1', "stance.0.colour: extra inputs are not permitted"),
+        ('[[stance]]\nname = "a"\ntopics = "money"', "stance.0.topics: input should be a valid list"),
+        ('[[stance]]\nname = "a"\npairs = 3', "stance.0.pairs: input should be a valid string"),
         ('[[stance]]\nname = "a"\nlabel = "ugly"', "stance 'a' selects no pair"),
         ('[[stance]]\nname = "a"\npairs = "none.jsonl"', "none.jsonl: no such file"),
-        ('layout = "spiral"\n[[stance]]\nname = "a"', "layout 'spiral' is unknown"),
+        ('layout = "spiral"\n[[stance]]\nname = "a"', "layout"),
+        ('layout = [1, 2]\n[[stance]]\nname = "a"', "layout"),
         ('layout = [["a"]]\n[[stance]]\nname = "a"', "layout must be 4 rows of 4 names out of a"),
-        ('[[stance]]\nname = "a"\nshare = -1', "shares must not be negative"),
+        ('[[stance]]\nname = "a"\nshare = -1', "stance.0.share: input should be greater than or equal to 0"),
+        ('[[stance]]\nname = "a"\nshare = nan', "stance.0.share: input should be a finite number"),
+        ('[[stance]]\nname = "a"\nshare = 0', "all shares are zero"),
     ],
 )
 def test_malformed_own_stances_are_refused(tmp_path: Path, text: str, message: str) -> None:

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from agents.language_model import Key, Message, Prompt
+from agents.metered import Metered
+from sandbox.progress import Scoreboard, shown
+from tests.fakes.scripted import ScriptedModel
+from tests.sandbox.examples import interaction
+
+
+class Clock:
+    """Moves by hand."""
+
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def call(model: Metered, times: int) -> None:
+    prompt = Prompt(Key(1, 0, "draft"), (Message("user", "?"),), 5, 1.0, 1.0, 0)
+    for _ in range(times):
+        asyncio.run(model.complete(prompt))
+
+
+def test_the_line_counts_this_process_and_the_whole_run() -> None:
+    model, clock = Metered(ScriptedModel()), Clock()
+    call(model, 20)  # the judges' zeros: before the first round
+    board = Scoreboard(3, 4, 8, [model], played=1, clock=clock)
+    assert board.line() == "4/12 interactions · 0.00/s · 0 tokens/s written, 0 read · 0 failed · starting"
+    call(model, 6)
+    clock.now += 60
+    for _ in range(3):
+        board.add(interaction())
+    # 6 of the 8 calls of round 2 took a minute, 10 are left
+    assert board.done() == 0.75
+    assert board.line() == "7/12 interactions · 0.05/s · 0 tokens/s written, 1 read · 0 failed · 1.7 min left"
+    call(model, 2)
+    board.add(replace(interaction(), outcome="timeout"))
+    board.end_round({"alignment": {"before": 4.0, "after": 5.0}, "engagement": {"before": 3.5, "after": None}})
+    assert (board.round, board.done()) == (3, 0.0)
+    assert "8/12 interactions" in board.line() and "1 failed · alignment 4.00 → 5.00 · engagement 3.50" in board.line()
+
+
+def test_plain_lines_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    async def show() -> None:
+        with shown(Scoreboard(2, 4, 8, [Metered(ScriptedModel())])) as now:
+            now()
+
+    asyncio.run(show())
+    assert capsys.readouterr().err.startswith("round 1/2   0% · 0/8 interactions")
