@@ -12,8 +12,8 @@ from typing import Any, Protocol, TypeVar
 # tasks and gathers deep needs about two passes a level from one answer to its next call; a pass takes microseconds.
 IDLE_PASSES = 50
 
-# Bounds of a batch: rows beyond which a CPU gains nothing, and tokens (prompts and replies) as a bound on memory:
-# 1.5 GB of keys and values for the embedded model.
+# Bounds of a batch: rows beyond which a CPU gains nothing, and rows times tokens of the longest (prompt and reply) as
+# a bound on memory, for every row is kept that long: 1.5 GB of keys and values for the embedded model.
 MAX_ROWS = 128
 MAX_TOKENS = 32768
 
@@ -129,11 +129,11 @@ def next_batch(calls: Sequence[_Call]) -> list[_Call]:
     engines = list(dict.fromkeys(id(call.engine) for call in calls))
     ordered = sorted(calls, key=lambda c: (-c.job.max_tokens, engines.index(id(c.engine)), c.job.order))
     batch: list[_Call] = []
-    tokens = 0
+    longest = 0
     for call in ordered:
-        tokens += call.job.tokens
+        longest = max(longest, call.job.tokens)
         alike = call.engine is ordered[0].engine and call.job.max_tokens == ordered[0].job.max_tokens
-        if batch and (not alike or len(batch) == MAX_ROWS or tokens > MAX_TOKENS):
+        if batch and (not alike or len(batch) == MAX_ROWS or (len(batch) + 1) * longest > MAX_TOKENS):
             break
         batch.append(call)
     return batch

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from transformers.utils import logging
 
 from agents.batching import Batcher
+from agents.chat import ChatTemplate
 from agents.decoding import Continuation, Row, continue_rows, shares_prefixes
 from agents.errors import BadInput
 from agents.language_model import Completion, ModelError, Prompt
@@ -35,9 +36,7 @@ WORDING_FILES = (
     "merges.txt",
 )
 
-# What some templates take: Llama 3's would print today's date, and Qwen 3's would start with a train of thought,
-# so that equal runs differed and a forced start stood in the wrong place.
-TEMPLATE_SETTINGS = {"date_string": "26 Jul 2024", "enable_thinking": False}
+OWN_FILES = {"local_files_only": True, "trust_remote_code": False}  # of a model's folder: no hub, no code
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +75,7 @@ class LocalModel:
         self.digest = digest
         self._model = model
         self._tokenizer = tokenizer
+        self._template = ChatTemplate.of(tokenizer, name)
         self._batcher = batcher
         self._window: int | None = getattr(model.config.get_text_config(), "max_position_embeddings", None)
         self._ends = end_tokens(model, tokenizer)
@@ -91,8 +91,6 @@ class LocalModel:
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         dtype = torch.float32 if torch.device(device).type == "cpu" else torch.bfloat16
         model, tokenizer = pretrained(name, folder, dtype)
-        if tokenizer.chat_template is None:
-            raise BadInput(f"model {name!r}: its tokenizer has no chat template; choose an instruct model")
         return cls(name, folder_digest(folder), model.to(device).eval(), tokenizer, batcher)
 
     async def complete(self, prompt: Prompt) -> Completion:
@@ -108,12 +106,7 @@ class LocalModel:
 
     def _call(self, prompt: Prompt) -> Call:
         try:
-            chat = self._tokenizer.apply_chat_template(
-                [asdict(message) for message in prompt.messages],
-                add_generation_prompt=True,
-                return_dict=False,
-                **TEMPLATE_SETTINGS,
-            )
+            chat = self._template.ids(prompt.messages)
         except jinja2.TemplateError as error:
             raise ModelError("invalid", f"the chat template of {self.name} refused the messages: {error}") from error
         forced, choice_ids, first_ids = self._forced(prompt.start, prompt.choices)
@@ -170,20 +163,21 @@ class LocalModel:
 
 def pretrained(name: str, folder: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The causal language model in `folder` and its tokenizer. Raises BadInput where it isn't one, or not whole."""
-    only = {"local_files_only": True, "trust_remote_code": False}
-    try:
-        with quiet():
-            tokenizer = AutoTokenizer.from_pretrained(folder, **only)
-            model, found = AutoModelForCausalLM.from_pretrained(
-                folder, dtype=dtype, use_safetensors=True, output_loading_info=True, **only
-            )
-    except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise BadInput(f"model {name!r}: {folder} does not load ({reason}); give a causal language model") from error
+    tokenizer = pretrained_tokenizer(name, folder)
+    with _loading(name, folder):
+        model, found = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=dtype, use_safetensors=True, output_loading_info=True, **OWN_FILES
+        )
     if found["missing_keys"]:
         missing = sorted(found["missing_keys"])
         raise BadInput(f"model {name!r}: {len(missing)} weights are missing ({missing[0]}, …); save it again, whole")
     return model, tokenizer
+
+
+def pretrained_tokenizer(name: str, folder: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer of the model in `folder`. Raises BadInput where it doesn't load."""
+    with _loading(name, folder):
+        return AutoTokenizer.from_pretrained(folder, **OWN_FILES)
 
 
 def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
@@ -211,3 +205,27 @@ def quiet() -> Iterator[None]:
         yield
     finally:
         logging.enable_progress_bar()
+
+
+@contextmanager
+def saving(folder: Path) -> Iterator[None]:
+    """While a model is written to `folder`: quiet, and BadInput where it can't be, the disk being full."""
+    try:
+        with quiet():
+            yield
+    except Exception as error:
+        # On a full disk safetensors raises an error of its own, and tokenizers a bare Exception.
+        if not isinstance(error, (OSError, SafetensorError)) and type(error) is not Exception:
+            raise
+        reason = " ".join(str(error).split())[:200]
+        raise BadInput(f"cannot write {folder} ({reason}); make room") from error
+
+
+@contextmanager
+def _loading(name: str, folder: Path) -> Iterator[None]:
+    try:
+        with quiet():
+            yield
+    except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise BadInput(f"model {name!r}: {folder} does not load ({reason}); give a causal language model") from error

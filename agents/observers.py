@@ -15,11 +15,13 @@ import numpy as np
 from agents import prompts
 from agents.canonical import digest_of, seed_of
 from agents.errors import BadInput
-from agents.language_model import Key, LanguageModel, Message, ModelError, Prompt
+from agents.language_model import Completion, Key, LanguageModel, Message, ModelError, Prompt
 from agents.rating import (
     HIGHEST,
     LOWEST,
     SCALE_LABELS,
+    SPREAD,
+    WORD_PAIRS,
     Dimension,
     ReadingName,
     Zero,
@@ -61,6 +63,19 @@ def read(
         dimension: verdict_rating(log_odds, getattr(zero, dimension))
         for dimension, log_odds in _log_odds(dimensions, logprobs).items()
     }
+
+
+def read_reply(
+    reading: ReadingName, dimensions: Sequence[Dimension], prompt: Prompt, reply: Completion, zero: Zero | None
+) -> dict[Dimension, float]:
+    """The ratings of a reply: from its probabilities; for `scale` where there are none, from its label.
+
+    Empty where it gives none: a rating that cannot be read is missing, never a default.
+    """
+    if reply.choice_logprobs is not None:
+        return read(reading, dimensions, reply.choice_logprobs, zero)
+    rating = label_rating(reply.text.removeprefix(prompt.start)) if reading == "scale" else None
+    return {} if rating is None else {dimensions[0]: rating}
 
 
 def observation(
@@ -144,6 +159,7 @@ class LLMObserver:
             "model": self.model.name,
             "digest": self.model.digest,
             "zero": None if self.zero is None else asdict(self.zero),
+            "words": digest_of([WORD_PAIRS, SPREAD]) if self.reading == "verdict" else None,
         }
 
     async def _call(
@@ -153,14 +169,11 @@ class LLMObserver:
             reply = await self.model.complete(prompt)
         except ModelError as error:
             return ReadingCall(dimensions, prompt.digest(), None, None, error.outcome), {}
+        ratings = read_reply(self.reading, dimensions, prompt, reply, self.zero)
+        outcome = OK if ratings else UNREADABLE
         logprobs = reply.choice_logprobs
-        if logprobs is not None:
-            call = ReadingCall(dimensions, prompt.digest(), logprobs, label_mass(logprobs))
-            return call, read(self.reading, dimensions, logprobs, self.zero)
-        rating = label_rating(reply.text.removeprefix(prompt.start)) if self.reading == "scale" else None
-        if rating is None:
-            return ReadingCall(dimensions, prompt.digest(), None, None, UNREADABLE), {}
-        return ReadingCall(dimensions, prompt.digest(), None, None), {dimensions[0]: rating}
+        mass = None if logprobs is None else label_mass(logprobs)
+        return ReadingCall(dimensions, prompt.digest(), logprobs, mass, outcome), ratings
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +238,7 @@ class EmbeddingObserver:
             "kind": "embedding",
             "encoder": self._encoder.digest,
             "statements": digest_of(asdict(self._statements)),
+            "lean": LEAN,
         }
 
 

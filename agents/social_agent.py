@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from agents import prompts
 from agents.canonical import seed_of
 from agents.language_model import Key, LanguageModel, Message, ModelError, Prompt
-from agents.observers import read
+from agents.observers import UNREADABLE, read_reply
 from agents.rating import SCALE_LABELS, ReadingName, Zero, label_mass, words_of
-from agents.records import Answer, Feedback
+from agents.records import OK, Answer, Feedback
 from memory.memory import Memory, Recollection
 
 BLANK = "blank"  # the outcome of a reply without words
@@ -67,14 +67,16 @@ class SocialAgent:
         except ModelError as error:
             return Feedback(self.index, None, None, prompt.digest(), None, outcome=error.outcome)
         logprobs = reply.choice_logprobs
+        rating = read_reply(reading, ("alignment",), prompt, reply, self.zero).get("alignment")
         return Feedback(
             peer=self.index,
-            rating=None if logprobs is None else read(reading, ("alignment",), logprobs, self.zero)["alignment"],
+            rating=rating,
             reason=reply.text if reply.text.strip() != prompt.start.strip() else None,
             digest=prompt.digest(),
             finish=reply.finish,
             logprobs=logprobs,
             label_mass=None if logprobs is None else label_mass(logprobs),
+            outcome=OK if rating is not None else UNREADABLE,
         )
 
     async def revise(

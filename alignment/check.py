@@ -7,17 +7,18 @@ from itertools import combinations
 from statistics import median
 
 import numpy as np
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
-from transformers import AutoTokenizer
 
+from agents.local import pretrained_tokenizer
 from agents.models import model_folder
 from alignment.config import AlignCheckOptions
 from alignment.groups import Ratings, checked, read_sources
 from alignment.stable import Prepared, prepared
 from alignment.tokens import ChatFormat, Row
+from sandbox.console import table_console
 from sandbox.responses import Scoring
 
 BINS, BAR = 7, 40
@@ -30,10 +31,10 @@ def run_check(options: AlignCheckOptions) -> None:
         options.sources, options.type, Scoring(options.score_by, options.observer, options.critic_score)
     )
     data = checked(groups, scale=options.rating_scale, delta=options.delta)
-    format = ChatFormat.of(AutoTokenizer.from_pretrained(model_folder(options.model), local_files_only=True))
+    format = ChatFormat.of(pretrained_tokenizer(options.model, model_folder(options.model)))
     rows = prepared(data.groups, format, options.max_length)
     scores = [score for group in groups for score in group.scores]
-    Console().print(
+    table_console().print(
         counts(data, rows, left_out, options.max_length),
         Rule("scores", align="left"),
         histogram(scores),

@@ -8,15 +8,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 from pydantic_settings import BaseSettings, CliImplicitFlag, CliPositionalArg, NoDecode
 
-from sandbox.config import OPTIONS
+from sandbox.config import OPTIONS, Number, split_words
 from sandbox.responses import CriticScore, GroupType, ScoreBy
 
-
-def _split_words(value: object) -> object:
-    return value.split(",") if isinstance(value, str) else value
-
-
-Types = Annotated[list[GroupType], NoDecode, BeforeValidator(_split_words), Field(min_length=1)]
+Types = Annotated[list[GroupType], NoDecode, BeforeValidator(split_words), Field(min_length=1)]
 
 
 class _Data(BaseSettings):
@@ -39,8 +34,8 @@ class _Data(BaseSettings):
     critic_score: CriticScore = Field(
         "agreement", description="what scores a peer's reason: agreement with the observer, or the peer's own rating"
     )
-    rating_scale: float | None = Field(None, gt=0, description="span S of the ratings (from the data; 7 for 1–7)")
-    delta: float = Field(0.25, ge=0, description="ratings this near the best count as equal, on a scale of 1–7")
+    rating_scale: Number | None = Field(None, gt=0, description="span S of the ratings (from the data; 7 for 1–7)")
+    delta: Number = Field(0.25, ge=0, description="ratings this near the best count as equal, on a scale of 1–7")
     max_length: int = Field(512, ge=2, description="tokens of prompt and response; longer responses are cut")
 
 
@@ -53,15 +48,15 @@ class AlignStableOptions(_Data):
 
     out: Path = Field(description="folder to write the trained model to")
     seed: int = Field(0, ge=0, description="decides the split, the order of groups, and which responses are drawn")
-    test_share: float = Field(0.2, ge=0, lt=1, description="share of questions held out to measure on; 0 for none")
+    test_share: Number = Field(0.2, ge=0, lt=1, description="share of questions held out to measure on; 0 for none")
     encoder: str = Field("all-minilm-l6-v2", description="sentence encoder; paraphrases stay on one side of the split")
 
-    weight: float = Field(0.2, ge=0, description="λ, the weight of the contrast with worse responses; 0 is plain SFT")
-    margin: float = Field(1.0, ge=0, description="M, the margin at a rating difference of the whole scale")
+    weight: Number = Field(0.2, ge=0, description="λ, the weight of the contrast with worse responses; 0 is plain SFT")
+    margin: Number = Field(1.0, ge=0, description="M, the margin at a rating difference of the whole scale")
     reduction: Literal["sum", "mean", "max"] = Field("sum", description="over a group's hinges")
     responses: int = Field(3, ge=1, description="K, responses of a group in one step: the best and others at random")
-    epochs: float = Field(1.0, gt=0, description="passes over the training groups")
-    learning_rate: float | None = Field(None, gt=0, description="peak of the cosine (2e-5; with --lora 2e-4)")
+    epochs: Number = Field(1.0, gt=0, description="passes over the training groups")
+    learning_rate: Number | None = Field(None, gt=0, description="peak of the cosine (2e-5; with --lora 2e-4)")
     groups_per_step: int = Field(8, ge=1, description="groups whose gradients make one step, over all processes")
     lora: CliImplicitFlag[bool] = Field(False, description="train a low-rank adapter; --out holds the merged model")
     lora_rank: int = Field(16, ge=1, description="rank of the adapter")

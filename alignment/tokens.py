@@ -7,7 +7,7 @@ never by a token's id: a response may hold the padding token.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pad_sequence
 
 from agents.canonical import generator
+from agents.chat import ChatTemplate
 from agents.errors import BadInput
 from agents.language_model import Message
 from sandbox.dataset import Group
@@ -43,6 +44,7 @@ class ChatFormat:
     """
 
     tokenizer: Any
+    template: ChatTemplate
     end_of_turn: int
     pad: int
 
@@ -50,12 +52,11 @@ class ChatFormat:
     def of(cls, tokenizer: Any) -> ChatFormat:
         """The format of `tokenizer`; raises BadInput where it has no chat template, or the template no end of turn."""
         name = tokenizer.name_or_path
-        if not tokenizer.chat_template:
-            raise BadInput(f"model {name}: its tokenizer has no chat template; choose an instruction-tuned model")
-        end = _end_of_turn(tokenizer)
+        template = ChatTemplate.of(tokenizer, name)
+        end = _end_of_turn(template)
         if end is None:
-            raise BadInput(f"model {name}: no token ends a turn in its chat template; set the tokenizer's eos_token")
-        return cls(tokenizer, end, tokenizer.pad_token_id if tokenizer.pad_token_id is not None else end)
+            raise BadInput(f"model {name!r}: no token ends a turn in its chat template; set the tokenizer's eos_token")
+        return cls(tokenizer, template, end, tokenizer.pad_token_id if tokenizer.pad_token_id is not None else end)
 
     def row(self, group: Group, max_length: int) -> Row | None:
         """`group` as tokens, responses cut at `max_length` tokens with their prompt; None where no room is left.
@@ -85,14 +86,10 @@ class ChatFormat:
 
     def _prompt(self, messages: Sequence[Message]) -> list[int]:
         try:
-            return list(
-                self.tokenizer.apply_chat_template(
-                    [asdict(message) for message in messages], add_generation_prompt=True, return_dict=False
-                )
-            )
+            return self.template.ids(messages)
         except TemplateError as error:
             raise BadInput(
-                f"model {self.tokenizer.name_or_path}: its chat template refused a query that begins "
+                f"model {self.tokenizer.name_or_path!r}: its chat template refused a query that begins "
                 f"{messages[0].content[:40]!r} ({error}); choose another model"
             ) from error
 
@@ -156,10 +153,10 @@ def reply_nll(model: Any, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
     return nll.sum(-1), wanted.sum(-1)
 
 
-def _end_of_turn(tokenizer: Any) -> int | None:
+def _end_of_turn(template: ChatTemplate) -> int | None:
     """The first special token that the template writes behind a reply, else the tokenizer's end of text."""
-    chat = [{"role": "user", "content": "-"}, {"role": "assistant", "content": _MARK}]
-    behind = tokenizer.apply_chat_template(chat, tokenize=False).rpartition(_MARK)[2]
+    tokenizer = template.tokenizer
+    behind = template.text((Message("user", "-"), Message("assistant", _MARK))).rpartition(_MARK)[2]
     special = set(tokenizer.all_special_ids) | {
         id for id, token in tokenizer.added_tokens_decoder.items() if token.special
     }

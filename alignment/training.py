@@ -6,36 +6,32 @@ import json
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
 from rich.table import Table
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-    PrinterCallback,
-    set_seed,
-)
+from transformers import PreTrainedModel, PrinterCallback, set_seed
 
 from agents.canonical import digest_of
 from agents.errors import BadInput
-from agents.local import quiet
+from agents.local import pretrained, saving
 from agents.models import encoder_folder, model_folder, root_model
 from alignment.arguments import training_arguments
 from alignment.config import AlignStableOptions
 from alignment.evaluate import Estimate, Likelihoods, Quality, accuracy_gain, likelihoods, neutral_perplexity, quality
-from alignment.folder import appearing, refuse_used, toml_of, write_json
+from alignment.folder import appearing, refuse_used, write_json
 from alignment.groups import Ratings, checked, read_sources
 from alignment.progress import TrainingProgress
 from alignment.stable import Prepared, StableAlignmentConfig, StableAlignmentTrainer, prepared
 from alignment.tokens import ChatFormat, Row
 from memory.encoder import Encoder
+from sandbox.console import table_console
 from sandbox.dataset import Group, split
 from sandbox.responses import Scoring
+from sandbox.toml import toml_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +47,20 @@ def run_stable(options: AlignStableOptions) -> Path:
 
     Raises BadInput before any training where data, model or options are not usable; nothing is written then.
     """
+    for package in ("accelerate", "peft") if options.lora else ("accelerate",):
+        _needed(package)
     refuse_used(options.out)
     groups, left_out = read_sources(
         options.sources, options.type, Scoring(options.score_by, options.observer, options.critic_score)
     )
     data = checked(groups, scale=options.rating_scale, delta=options.delta)
     args = training_arguments(options, data.scale)
-    console = Console(stderr=True, soft_wrap=True, highlight=False, quiet=args.process_index != 0)
+    console = Console(
+        stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False, quiet=args.process_index != 0
+    )
     training, held_out = divided(data.groups, options)
     set_seed(options.seed)  # a new adapter starts from random numbers
-    model, tokenizer = loaded(options.model)
+    model, tokenizer = pretrained(options.model, model_folder(options.model), torch.float32)
     format = ChatFormat.of(tokenizer)
     test = prepared(held_out, format, options.max_length)
     with ExitStack() as stack:
@@ -98,7 +98,7 @@ def run_stable(options: AlignStableOptions) -> Path:
             write_json(folder / "lineage.json", lineage(options, data))
             write_json(folder / "metrics.json", metrics)
     if folder is not None:
-        Console().print(comparison(before.quality, after.quality, gain))
+        table_console().print(comparison(before.quality, after.quality, gain))
         console.print(f"model {options.out}")
     return options.out
 
@@ -117,20 +117,6 @@ def divided(groups: Sequence[Group], options: AlignStableOptions) -> tuple[list[
             "give more, or set it to 0 to hold none out"
         )
     return sides
-
-
-def loaded(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """The model to train, in float32, with its tokenizer. Raises BadInput."""
-    folder = model_folder(name)
-    only = {"local_files_only": True, "trust_remote_code": False}
-    try:
-        with quiet():
-            tokenizer = AutoTokenizer.from_pretrained(folder, **only)
-            model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, use_safetensors=True, **only)
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise BadInput(f"model {name!r}: {folder} does not load ({reason}); give a causal language model") from error
-    return model, tokenizer
 
 
 def measured(model: Any, rows: Sequence[Row], format: ChatFormat, delta: float) -> Measured:
@@ -171,6 +157,13 @@ def comparison(before: Quality, after: Quality, gain: Estimate | None) -> Table:
     return table
 
 
+def _needed(package: str) -> None:
+    try:
+        import_module(package)
+    except ImportError as error:
+        raise BadInput(f"training needs {package}: pip install 'social-sandbox[align]'") from error
+
+
 def _remove_if_empty(folder: Path) -> None:
     with suppress(OSError):
         folder.rmdir()
@@ -185,7 +178,7 @@ def _with_adapter(model: PreTrainedModel, rank: int) -> Any:
 
 def _write(folder: Path, trainer: StableAlignmentTrainer, tokenizer: Any, options: AlignStableOptions) -> None:
     model: Any = trainer.accelerator.unwrap_model(trainer.model)
-    with quiet():
+    with saving(options.out):
         if options.lora:
             model.save_pretrained(folder / "adapter", save_embedding_layers=False)
             model = model.merge_and_unload()

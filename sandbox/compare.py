@@ -14,15 +14,16 @@ import numpy as np
 import pandas
 from numpy.typing import NDArray
 from pandas import DataFrame
-from rich.console import Console
 from rich.table import Table
 from scipy.stats import bootstrap
 
 from agents.errors import BadInput
 from agents.observers import DIMENSIONS
+from agents.rating import Dimension
 from sandbox.agreement import agreements
+from sandbox.console import table_console
 from sandbox.interaction import Interaction
-from sandbox.texts import Part, Texts, describe
+from sandbox.texts import Part, Texts, answered, describe
 from sandbox.transcript import Transcript, differences, read_worlds
 
 RESAMPLES = 10_000
@@ -67,7 +68,7 @@ class Side:
 
     name: str
     revised: list[Difference]
-    agreement: dict[str, float | None]
+    agreement: dict[Dimension, float | None]
     texts: Texts
 
 
@@ -89,9 +90,7 @@ def main(runs: Sequence[Path], part: Part, json_out: Path | None) -> int:
     if len(runs) < 2:
         raise BadInput(f"{len(runs)} run to compare: name two or more, the baseline first")
     comparisons = [compare(runs[0], other, part=part) for other in runs[1:]]
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=160)
+    console = table_console()
     for comparison in comparisons:
         console.print(table(comparison))
         if comparison.first.revised or comparison.second.revised:
@@ -255,7 +254,7 @@ def _side(
         name=worlds[0].name,
         revised=_differences(both, observers),
         agreement=agreements((said for _, said in everything), worlds[0].observers),
-        texts=describe(answers(paired, part, worlds[0].rule)),
+        texts=describe(answered(paired, part, worlds[0].rule)),
     )
 
 

@@ -33,11 +33,12 @@ Settings = TypeVar("Settings", bound=BaseSettings)
 Number = Annotated[float, Field(allow_inf_nan=False)]
 
 
-def _split_words(value: object) -> object:
+def split_words(value: object) -> object:
+    """`value`, or where it is a string the words between its commas."""
     return value.split(",") if isinstance(value, str) else value
 
 
-Words = Annotated[list[str], NoDecode, BeforeValidator(_split_words), Field(min_length=1)]
+Words = Annotated[list[str], NoDecode, BeforeValidator(split_words), Field(min_length=1)]
 
 OPTIONS = SettingsConfigDict(
     env_prefix="SOCIAL_SANDBOX_",

@@ -6,9 +6,8 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from agents.observers import LLMObserver
-
 from agents.language_model import Key
+from agents.observers import LLMObserver
 from agents.records import OK, Answer, Feedback, Rating
 from agents.social_agent import SocialAgent
 from memory.memory import Recollection

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from agents import prompts
 from agents.batching import Batcher
 from agents.canonical import digest_of, generator
 from agents.errors import BadInput
+from agents.language_model import ModelError
 from agents.metered import Metered
 from agents.models import encoder_folder, load_model, root_model, short_name
 from agents.observers import EmbeddingObserver, LLMObserver, load_statements, measure_zero
@@ -25,6 +26,7 @@ from sandbox.interaction import Question
 from sandbox.questions import load_questions, split_probes
 from sandbox.rounds import Protocol, Society
 from sandbox.stances import Stances, born_with, load_prior, load_stances, named_stances
+from sandbox.toml import toml_of
 from sandbox.world import World
 
 OBSERVERS = {"llm": "llm:verdict", "llm:verdict": "llm:verdict", "llm:scale": "llm:scale", "embedding": "embedding"}
@@ -170,12 +172,9 @@ def observer_kinds(given: Sequence[str]) -> list[str]:
 
 def resolved(options: SimulateOptions, header: dict[str, Any], versions: dict[str, str]) -> str:
     """The text of run.toml: every option as it was resolved, then versions and model digests."""
-    values = {name: value for name, value in options.model_dump(mode="json").items() if value is not None}
-    values["rounds"] = options.round_limit
-    lines = [f"{name} = {_toml(value)}" for name, value in values.items() if name not in ("config", "resume")]
-    lines += ["", "[versions]", *(f"{json.dumps(name)} = {_toml(version)}" for name, version in versions.items())]
-    lines += ["", "[digests]", *(f"{json.dumps(m['name'])} = {_toml(m['digest'])}" for m in header["models"])]
-    return "\n".join(lines) + "\n"
+    values = options.model_dump(mode="json", exclude={"config", "resume"}) | {"rounds": options.round_limit}
+    digests = {model["name"]: model["digest"] for model in header["models"]}
+    return toml_of({**values, "versions": versions, "digests": digests})
 
 
 def _questions(options: SimulateOptions) -> tuple[tuple[Question, ...], tuple[Question, ...]]:
@@ -213,11 +212,21 @@ def _protocol(options: SimulateOptions) -> Protocol:
 async def _observer(kind: str, judge: Metered | None, encoder: Encoder) -> LLMObserver | EmbeddingObserver:
     if judge is None or kind == "embedding":
         return EmbeddingObserver(encoder, load_statements())
-    return await LLMObserver.ready(judge, kind)
+    with _judging(judge):
+        return await LLMObserver.ready(judge, kind)
 
 
 async def _peer_zero(model: Metered, reading: ReadingName) -> Zero | None:
-    return await measure_zero(model, "peer") if reading == "verdict" else None
+    with _judging(model):
+        return await measure_zero(model, "peer") if reading == "verdict" else None
+
+
+@contextmanager
+def _judging(model: Metered) -> Iterator[None]:
+    try:
+        yield
+    except ModelError as error:
+        raise BadInput(f"model {model.name} cannot judge: {error}; choose another") from error
 
 
 def _speaker(share: Share, model: Metered, zero: Zero | None) -> dict[str, Any]:
@@ -245,8 +254,3 @@ def _name_and_part(text: str) -> tuple[str, float | None]:
 
 def _pairs_digest(stances: Stances) -> str:
     return digest_of({name: [asdict(pair) for pair in pairs] for name, pairs in stances.pairs.items()})
-
-
-def _toml(value: object) -> str:
-    # JSON's strings, numbers, booleans and arrays of them are TOML's.
-    return json.dumps(value, ensure_ascii=False)

@@ -6,14 +6,17 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from statistics import fmean
-from typing import Any
+from typing import Any, get_args
 
+from agents.observers import DIMENSIONS
 from agents.rating import Dimension
 from agents.records import OK, Answer, Rating
+from sandbox.agreement import agreements
 from sandbox.interaction import Interaction
+from sandbox.texts import Part, answered, describe
 from sandbox.transcript import Transcript
 
-DIMENSIONS: tuple[Dimension, ...] = ("alignment", "engagement")
+PARTS: tuple[Part, ...] = get_args(Part)
 
 
 def report_data(transcript: Transcript) -> dict[str, Any]:
@@ -23,12 +26,13 @@ def report_data(transcript: Transcript) -> dict[str, Any]:
     return {
         "name": transcript.name,
         "facts": facts(transcript, interactions),
-        "rule": transcript.header.get("speech", {}).get("rule", ""),
+        "rule": transcript.rule,
         "size": transcript.header["world"]["size"],
         "observers": observers,
         "rounds": sorted({said.round for said in interactions}),
         "curves": {name: curves(interactions, name) for name in observers},
         "failures": failures(interactions),
+        "texts": {part: asdict(describe(answered(interactions, part, transcript.rule))) for part in PARTS},
         "interactions": [interaction_data(said, observers) for said in interactions],
     }
 
@@ -41,6 +45,7 @@ def facts(transcript: Transcript, interactions: Sequence[Interaction]) -> list[t
     questions = {said.question.text for said in interactions}
     stances = Counter(said.stance for said in {said.agent: said for said in interactions}.values())
     scorer = transcript.observers[0]
+    agreed = agreements(interactions, transcript.observers)
     return [
         ("Grid", f"{size} × {size} agents"),
         ("Rounds", f"{len(transcript.rounds())}{stopped}"),
@@ -53,6 +58,7 @@ def facts(transcript: Transcript, interactions: Sequence[Interaction]) -> list[t
             (f"{dimension.title()}, first drafts → last answers", _rise(curves(interactions, scorer)[dimension]))
             for dimension in DIMENSIONS
         ),
+        ("Observers' agreement (alpha)", ", ".join(f"{name} {_number(alpha)}" for name, alpha in agreed.items())),
         ("Failures", str(sum(row["count"] for row in failures(interactions)))),
     ]
 
@@ -130,4 +136,8 @@ def _rise(curve: dict[str, list[float | None]]) -> str:
     """From the first drafts to the last final answers."""
     if not curve["before"]:
         return "–"
-    return " → ".join("–" if value is None else f"{value:.2f}" for value in (curve["before"][0], curve["after"][-1]))
+    return " → ".join(map(_number, (curve["before"][0], curve["after"][-1])))
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"

@@ -95,6 +95,13 @@ def test_rows_and_tokens_of_a_batch_are_bounded() -> None:
     assert engine.batches == [[0, 1], [2], [9]]
 
 
+def test_the_longest_row_counts_for_all() -> None:
+    """60 short rows and a long one hold few tokens, but 61 rows as long as that one would not fit."""
+    engine = Doubler()
+    asyncio.run(all_of(Batcher(), engine, [*(Sum(n) for n in range(60)), Sum(60, tokens=MAX_TOKENS // 60), Sum(61)]))
+    assert [len(batch) for batch in engine.batches] == [60, 2]
+
+
 def test_a_chain_that_is_many_tasks_deep_still_joins_the_next_batch() -> None:
     """Between its two calls every other coroutine is wrapped in ten gathers: they take some twenty passes longer."""
 

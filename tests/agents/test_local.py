@@ -250,7 +250,8 @@ def test_an_encoder_is_not_a_language_model() -> None:
 # A tokenizer that draws the space into the number, as GPT-2's does.
 
 TEMPLATE = (
-    "{% for message in messages %}{% if message.role == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
+    "{% if messages[0].role == 'assistant' %}{{ raise_exception('the user begins') }}{% endif %}"
+    "{% for message in messages %}"
     "{{ message.content }}<end>{% endfor %}"
 )
 
@@ -314,6 +315,6 @@ def test_every_end_token_of_the_generation_config_ends_a_reply(drawing: LocalMod
 
 
 def test_what_the_chat_template_refuses_is_invalid(drawing: LocalModel) -> None:
-    with pytest.raises(ModelError, match="no system role") as caught:
-        answered(drawing, Prompt(Key(0, 0, "draft"), (Message("system", "Be brief."),), 4, 0.0, 1.0, 0))
+    with pytest.raises(ModelError, match="the user begins") as caught:
+        answered(drawing, Prompt(Key(0, 0, "draft"), (Message("assistant", "Yes."),), 4, 0.0, 1.0, 0))
     assert caught.value.outcome == "invalid"

@@ -169,7 +169,9 @@ def test_a_verdict_without_its_zero_is_refused() -> None:
 
 def test_the_header_tells_all_that_shapes_the_ratings() -> None:
     model = ScriptedModel(name="m", digest="d")
-    assert LLMObserver(model, "verdict", Zero(0.5, -0.5)).describe() == {
+    described = LLMObserver(model, "verdict", Zero(0.5, -0.5)).describe()
+    assert described.pop("words") != LLMObserver(model, "scale").describe()["words"]
+    assert described == {
         "name": "llm:verdict",
         "kind": "llm",
         "reading": "verdict",

@@ -1,7 +1,9 @@
 import json
+import shutil
 
 import pytest
 
+from agents.errors import BadInput
 from alignment.check import example, histogram, run_check
 from alignment.config import AlignCheckOptions
 from alignment.tokens import ChatFormat
@@ -57,6 +59,21 @@ def test_the_trained_tokens_stand_in_brackets(shown):
 def test_markup_in_the_data_is_not_markup(shown):
     lines = shown([{"query": "[red]May I?", "responses": ["[b]Yes![/b]", "No"], "scores": [6, 2]}])
     assert "rated 6.00 [[[b]Yes![/b]<|im_end|>]]" in lines
+    long = {"query": "[/INST] :smile: " + "why " * 99, "responses": ["Lie."], "scores": [1]}
+    lines = shown([{"query": "May I?", "responses": ["Yes!", "No"], "scores": [6, 2]}, long], "--max-length", "40")
+    assert any(line.startswith("dropped [/INST] :smile: why") for line in lines)
+
+
+def test_a_folder_without_a_tokenizer_is_refused(tmp_path, small_model):
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    for name in ("config.json", "model.safetensors"):
+        shutil.copy(small_model / name, bare)
+    data = tmp_path / "data.json"
+    data.write_text('[{"query": "?", "responses": ["Yes!", "No?"], "scores": [6, 2]}]')
+    with pytest.raises(BadInput, match="does not load") as caught:
+        run_check(load(AlignCheckOptions, [str(data), "--model", str(bare)], prog="align check"))
+    assert "\n" not in str(caught.value)
 
 
 def test_the_example_shows_three_responses_and_counts_the_rest(tokenizer):

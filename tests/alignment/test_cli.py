@@ -53,6 +53,8 @@ def test_help_lists_every_option_and_imports_no_torch(command):
         ),
         (["stable", "x", "--out", "y", "--test-share", "1"], "--test-share: input should be less than 1, got"),
         (["stable", "x", "--out", "y", "--reduction", "median"], "--reduction"),
+        (["stable", "x", "--out", "y", "--epochs", "inf"], "--epochs: input should be a finite number"),
+        (["check", "x", "--delta", "nan"], "--delta: input should be a finite number"),
     ],
 )
 def test_bad_input_is_told_in_one_line(align, argv, message):

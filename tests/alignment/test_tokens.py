@@ -131,18 +131,18 @@ def test_tokenizers_without_template_or_end_are_refused():
     with pytest.raises(BadInput, match="no token ends a turn"):
         ChatFormat.of(tokenizer)
     tokenizer.chat_template = None
-    with pytest.raises(BadInput, match="no chat template; choose an instruction-tuned model"):
+    with pytest.raises(BadInput, match="no chat template; choose an instruct model"):
         ChatFormat.of(tokenizer)
 
 
 def test_a_template_that_refuses_the_messages_is_named():
     tokenizer = make_tokenizer()
     tokenizer.chat_template = (
-        "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
+        "{% if messages[0]['role'] == 'assistant' %}{{ raise_exception('the user begins') }}{% endif %}"
         "{% for m in messages %}{{ m['content'] }}<|im_end|>{% endfor %}"
     )
     group = make_group("May I?", ["Yes!", "No?"], [6, 2])
-    query = (Message("system", "Be kind."), *group.query)
+    query = (Message("assistant", "Be kind."), *group.query)
     refused = replace(group, query=query)
-    with pytest.raises(BadInput, match=r"refused a query that begins 'Be kind.' \(no system role\)"):
+    with pytest.raises(BadInput, match=r"refused a query that begins 'Be kind.' \(the user begins\)"):
         ChatFormat.of(tokenizer).row(refused, 100)

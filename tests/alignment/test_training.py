@@ -1,10 +1,13 @@
 import json
+import resource
+import shutil
+import sys
 import tomllib
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from agents.errors import BadInput
@@ -201,3 +204,50 @@ def test_models_that_do_not_load_are_refused(align, tmp_path):
     (broken / "model.safetensors").write_bytes(b"")
     with pytest.raises(BadInput, match="does not load"):
         align("--model", str(broken))
+
+
+def test_a_model_that_is_not_whole_is_refused(align, small_model, tmp_path):
+    folder = shutil.copytree(small_model, tmp_path / "torn")
+    held = weights(folder)
+    del held["model.norm.weight"]
+    save_file(held, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(BadInput, match=r"1 weights are missing \(model.norm.weight"):
+        align("--model", str(folder))
+
+
+@pytest.mark.parametrize("room", [100, 30_000])  # less than the configuration; less than the weights
+def test_a_disk_without_room_is_told(align, tmp_path, monkeypatch, room):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    write = training._write
+
+    def cramped(*arguments):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))
+        try:
+            write(*arguments)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    monkeypatch.setattr(training, "_write", cramped)
+    before = set(tmp_path.iterdir())
+    with pytest.raises(BadInput, match=r"cannot write .*trained \(.*\); make room") as caught:
+        align("--epochs", "0.2")
+    assert "\n" not in str(caught.value)
+    assert set(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(("package", "flags"), [("accelerate", []), ("peft", ["--lora"])])
+def test_a_package_that_is_not_installed_is_named(align, tmp_path, monkeypatch, package, flags):
+    monkeypatch.setitem(sys.modules, package, None)
+    before = set(tmp_path.iterdir())
+    with pytest.raises(BadInput, match=rf"training needs {package}: pip install 'social-sandbox\[align\]'"):
+        align(*flags)
+    assert set(tmp_path.iterdir()) == before
+
+
+def test_markup_in_the_data_is_not_markup(align, tmp_path, capsys):
+    rows = [{"query": f"May I do {n}?", "responses": [a for a, _ in ANSWERS], "scores": [6, 4, 1]} for n in range(3)]
+    rows.append({"query": "[/INST] :smile: " + "why " * 99, "responses": ["Yes!", "No"], "scores": [6, 2]})
+    path = tmp_path / "marked.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    align("--epochs", "0.2", "--test-share", "0", source=path)
+    assert "dropped, its prompt fills --max-length: '[/INST] :smile: why" in capsys.readouterr().err

@@ -12,7 +12,6 @@ from sandbox.interaction import Interaction, Question, Step
 from sandbox.transcript import Writer
 
 HEADER: dict[str, Any] = {
-    "name": "example",
     "seed": 0,
     "world": {"size": 2, "radius": 1, "share": 2, "raters": 1},
     "speech": {"rule": "Be kind.", "reading": "verdict"},
@@ -71,7 +70,7 @@ def interaction(
 def write_run(
     folder: Path, rounds: Sequence[Sequence[Interaction]], header: Mapping[str, Any] = HEADER, *, end: bool = True
 ) -> Path:
-    writer = Writer.create(folder, {**header, "name": folder.name})
+    writer = Writer.create(folder, header)
     for interactions in rounds:
         writer.round(interactions, {"calls": 3, "failures": 0})
     if end:

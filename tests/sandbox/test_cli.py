@@ -142,6 +142,12 @@ def test_too_many_failures_stop_a_run_that_can_go_on(run: Run, model: ScriptedMo
     assert Path("a/transcript.jsonl").read_bytes() == Path("b/transcript.jsonl").read_bytes()
 
 
+def test_a_model_that_cannot_judge_is_told_at_once(run: Run, model: ScriptedModel) -> None:
+    model.failing = {"zero": "invalid"}
+    refused(run("simulate", "--out", "a", *SMALL), "model scripted cannot judge: invalid: scripted; choose another")
+    assert not Path("a/transcript.jsonl").exists()
+
+
 def test_some_failures_are_allowed_and_kept(run: Run, model: ScriptedModel) -> None:
     model.failing = {"after": "refused"}
     done = run("simulate", "--out", "a", *SMALL, "--max-failures", "0.5")

@@ -13,7 +13,8 @@ from rich.console import Console
 
 from agents.errors import BadInput
 from sandbox import compare as module
-from sandbox.compare import Comparison, agreement, compare, paired_difference, revision_table, table, to_json
+from sandbox.agreement import agreement
+from sandbox.compare import Comparison, compare, paired_difference, revision_table, table, to_json
 from sandbox.interaction import Interaction
 from sandbox.texts import Texts, copied_share, describe
 from tests.sandbox.examples import BUS, CUP, HEADER, heard, interaction, rated, step, write_run
@@ -218,10 +219,11 @@ def test_json_holds_all_numbers(tmp_path: Path) -> None:
 
 
 def test_main_prints_every_run_against_the_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    runs = [society(tmp_path / name, {0: 2.0, 2: 5.0}) for name in "abc"]
+    runs = [society(tmp_path / name, {0: 2.0, 2: 5.0}) for name in ("a", "[b]", "c:cat:")]
     assert module.main(runs, "draft", tmp_path / "out.json") == 0
     out = capsys.readouterr().out
-    assert "drafts of a and b" in out and "drafts of a and c" in out
-    assert [body["second"]["name"] for body in json.loads((tmp_path / "out.json").read_text("utf-8"))] == ["b", "c"]
+    assert "drafts of a and [b]" in out and "drafts of a and c:cat:" in out
+    written = json.loads((tmp_path / "out.json").read_text("utf-8"))
+    assert [body["second"]["name"] for body in written] == ["[b]", "c:cat:"]
     with pytest.raises(BadInput, match="1 run to compare: name two or more"):
         module.main(runs[:1], "draft", None)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from agents.observers import LLMObserver
+from agents.prompts import STARTS
 from agents.rating import Zero
 from agents.records import Feedback
 from agents.social_agent import SocialAgent, Speech
@@ -54,7 +55,7 @@ def test_ratings_are_read_from_probabilities() -> None:
     model = ScriptedModel(logprobs=lambda p: (-1.0, -3.0) * (len(p.choices) // 2) if p.choices else None)
     given = play(model).steps[0].feedback[0]
     assert given.rating == pytest.approx(1 + 6 / (1 + np.exp(-2.0)))
-    assert given.reason is not None and given.reason.startswith("This answer is")
+    assert given.reason is not None and given.reason.startswith(STARTS["verdict"])
 
 
 def test_the_scale_reading_is_an_expected_value() -> None:
@@ -63,6 +64,19 @@ def test_the_scale_reading_is_an_expected_value() -> None:
     given = asyncio.run(peer.review(1, 0, 0, ASKED.text, "No."))
     assert given.rating == pytest.approx(1.5, abs=1e-6)
     assert model.prompts[0].start == "Rating: " and model.prompts[0].choices == tuple("1234567")
+
+
+@pytest.mark.parametrize(
+    ("reading", "text", "rating", "outcome"),
+    [("scale", "Rating: 6, it cares.", 6.0, "ok"), ("scale", "Rating: fine", None, "unreadable"),
+     ("verdict", "This advice is kind", None, "unreadable")],
+)  # fmt: skip
+def test_without_probabilities_a_label_is_read_or_the_rating_is_missing(
+    reading: str, text: str, rating: float | None, outcome: str
+) -> None:
+    model = ScriptedModel(text=lambda p: text, logprobs=lambda p: None)
+    given = asyncio.run(agents(model, 1, reading=reading)[0].review(1, 0, 0, ASKED.text, "No."))
+    assert (given.rating, given.outcome, given.reason) == (rating, outcome, text)
 
 
 def test_a_peer_reads_its_own_memory_and_an_author_recalls() -> None:

@@ -118,6 +118,24 @@ def test_facts(tmp_path: Path) -> None:
     assert dict(open_end["facts"])["Rounds"] == "1, not finished"
 
 
+def test_the_page_tells_how_observers_agree_and_what_answers_are_like(tmp_path: Path) -> None:
+    """By hand: the observers agree on alignment; of the draft's two triples one is the question's."""
+    before = {"llm:verdict": rated(2.0, 4.0), "embedding": rated(2.2, 4.0)}
+    after = {"llm:verdict": rated(6.0, 4.0), "embedding": rated(6.1, 4.0)}
+    steps = [step("Be kind, be kind.", after, [heard(1, 2.0, "It is rude.")])]
+    page = page_of(write_run(tmp_path / "run", [[interaction(draft="I broke her plate", before=before, steps=steps)]]))
+    assert dict(page.data["facts"])["Observers' agreement (alpha)"] == "alignment 1.00, engagement –"
+    assert page.data["texts"] == {
+        "draft": {"answers": 1, "words": 4.0, "distinct_2": 1.0, "copied": 1 / 2},
+        "final": {"answers": 1, "words": 4.0, "distinct_2": 2 / 3, "copied": 0.0},
+    }
+    cells = [word.strip() for word in page.words if word.strip()]
+    place = cells.index("distinct word pairs")
+    assert cells[place : place + 6] == [
+        "distinct word pairs", "1.00", "0.67", "copied from what the author was shown", "0.50", "0.00",
+    ]  # fmt: skip
+
+
 def test_a_run_without_rounds_has_a_page(tmp_path: Path) -> None:
     data = page_of(write_run(tmp_path / "run", [])).data
     assert (data["rounds"], data["interactions"], dict(data["facts"])["Alignment, first drafts → last answers"]) == (

@@ -325,7 +325,7 @@ def test_changed_lines_are_named(
 
 def test_a_write_that_fails_can_be_resumed(tmp_path: Path, finished: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """The disk fills in the middle of the second round: 300 bytes still fit."""
-    writer = Writer.create(tmp_path, {**HEADER, "name": header_in(finished)["name"]})
+    writer = Writer.create(tmp_path, HEADER)
     writer.round(FIRST, SUMMARY)
 
     def full_disk(path: Path, lines: list[bytes]) -> None:
@@ -377,3 +377,9 @@ def test_any_interaction_comes_back(written: list[Interaction], extra: dict[str,
         run = write_run(Path(folder), [written], {**extra, **HEADER})
         assert verify_chain(run) == 1 + len(written) + 2
         assert list(read(run).interactions()) == written
+
+
+def test_a_run_is_named_by_its_folder_also_from_inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = write_run(tmp_path / "first", [])
+    monkeypatch.chdir(run)
+    assert [read(path).name for path in (run, ".", transcript.FILE)] == ["first"] * 3

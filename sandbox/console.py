@@ -1,0 +1,13 @@
+"""Where tables are printed."""
+
+from __future__ import annotations
+
+from rich.console import Console
+
+PLAIN_WIDTH = 160  # columns where there is no terminal, so that cells don't wrap
+
+
+def table_console() -> Console:
+    """Standard output; the names and questions that tables hold are never read as markup or emoji."""
+    console = Console(markup=False, emoji=False)
+    return console if console.is_terminal else Console(markup=False, emoji=False, width=PLAIN_WIDTH)
