@@ -22,7 +22,6 @@ from agents.models import encoder_folder, model_folder, root_model
 from alignment.arguments import training_arguments
 from alignment.config import AlignStableOptions
 from alignment.evaluate import Estimate, Likelihoods, Quality, accuracy_gain, likelihoods, neutral_perplexity, quality
-from alignment.folder import appearing, refuse_used, write_json
 from alignment.groups import Ratings, checked, read_sources
 from alignment.progress import TrainingProgress
 from alignment.stable import Prepared, StableAlignmentConfig, StableAlignmentTrainer, prepared
@@ -30,6 +29,7 @@ from alignment.tokens import ChatFormat, Row
 from memory.encoder import Encoder
 from sandbox.console import table_console
 from sandbox.dataset import Group, split
+from sandbox.folders import appearing, refuse_used
 from sandbox.responses import Scoring
 from sandbox.toml import toml_of
 
@@ -95,8 +95,8 @@ def run_stable(options: AlignStableOptions) -> Path:
         }
         if folder is not None:
             _write(folder, trainer, tokenizer, options)
-            write_json(folder / "lineage.json", lineage(options, data))
-            write_json(folder / "metrics.json", metrics)
+            _write_json(folder / "lineage.json", lineage(options, data))
+            _write_json(folder / "metrics.json", metrics)
     if folder is not None:
         table_console().print(comparison(before.quality, after.quality, gain))
         console.print(f"model {options.out}")
@@ -217,3 +217,7 @@ def _told(data: Ratings, left_out: dict[str, int], train: Prepared, test: Prepar
     for group in (*train.dropped, *test.dropped):
         lines.append(f"dropped, its prompt fills --max-length: {group.question[:60]!r}")
     return "\n".join(lines)
+
+
+def _write_json(path: Path, value: dict[str, Any]) -> None:
+    path.write_text(json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n", encoding="utf-8")

@@ -15,6 +15,7 @@ from typing import Any
 from agents.errors import BadInput
 from agents.metered import Metered
 from sandbox import dataset, transcript
+from sandbox.agreement import agreements
 from sandbox.config import SimulateOptions
 from sandbox.progress import Scoreboard, shown
 from sandbox.report.page import write_report
@@ -43,8 +44,16 @@ def run(options: SimulateOptions) -> Path:
     encoder = asyncio.run(_play(options))
     export = dataset.export([options.out], options.out / "dataset", encoder)
     print(f"dataset {options.out / 'dataset'}: {export}", file=sys.stderr)
+    print(closing(transcript.read(options.out)), file=sys.stderr)
     write_report(options.out)
     return options.out
+
+
+def closing(log: transcript.Transcript) -> str:
+    """The last line that a run says: how far its observers agree."""
+    found = agreements(log.interactions(), log.observers)
+    told = [f"{dimension} {'–' if alpha is None else f'{alpha:.2f}'}" for dimension, alpha in found.items()]
+    return f"observers' agreement (Krippendorff's alpha, ordinal): {', '.join(told)}"
 
 
 async def _play(options: SimulateOptions) -> Any:
