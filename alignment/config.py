@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
-from pydantic_settings import BaseSettings, CliImplicitFlag, CliPositionalArg, NoDecode
+from pydantic_settings import BaseSettings, CliImplicitFlag, CliPositionalArg, CliSuppress, NoDecode
 
 from sandbox.config import OPTIONS, Number, split_words
 from sandbox.responses import CriticScore, GroupType, ScoreBy
@@ -60,6 +60,6 @@ class AlignStableOptions(_Data):
     groups_per_step: int = Field(8, ge=1, description="groups whose gradients make one step, over all processes")
     lora: CliImplicitFlag[bool] = Field(False, description="train a low-rank adapter; --out holds the merged model")
     lora_rank: int = Field(16, ge=1, description="rank of the adapter")
-    trainer: dict[str, Any] = Field(
+    trainer: CliSuppress[dict[str, Any]] = Field(  # a table, so no flag
         default={}, description="the table [trainer] of --config: more of transformers' TrainingArguments"
     )

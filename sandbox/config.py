@@ -217,7 +217,8 @@ def _tidy(parser: argparse.ArgumentParser) -> None:
     names = {"int": "N", "float": "X", "str": "NAME", "Path": "PATH", "list[str]": "NAME", "list[Path]": "PATH"}
     for action in parser._actions:
         if isinstance(action.metavar, str):
-            action.metavar = names.get(action.metavar, action.metavar)
+            plain = action.metavar.removeprefix("list[").removesuffix("]") if "{" in action.metavar else action.metavar
+            action.metavar = names.get(plain, plain)
         action.help = (action.help or "").replace(" (default: None)", "")
 
 

@@ -163,15 +163,15 @@ def export(
 def preference_rows(groups: Iterable[Group]) -> list[dict[str, Any]]:
     """TRL's conversational preference rows: {prompt, chosen, rejected, margin}.
 
-    The best response of a group against each one rated at least TIE below it; margin is the difference of scores.
+    The best response of a group against each one rated more than TIE below it; margin is the difference of scores.
     """
     return [preference_row(group, best, worse) for group in groups for best, worse in preference_pairs(group)]
 
 
 def preference_pairs(group: Group) -> list[tuple[int, int]]:
-    """(best, worse) places in a group, one pair for each response that is rated at least TIE below the best."""
+    """(best, worse) places in a group, one pair for each response that is rated more than TIE below the best."""
     best = _best(group)
-    return [(best, k) for k, score in enumerate(group.scores) if group.scores[best] - score >= TIE]
+    return [(best, k) for k, score in enumerate(group.scores) if group.scores[best] - score > TIE]
 
 
 def preference_row(group: Group, best: int, worse: int) -> dict[str, Any]:
