@@ -31,7 +31,7 @@ def run_command(prog: str, command: Command) -> None:
     except KeyboardInterrupt:
         code = _say(prog, "interrupted", 130)
     except OSError as error:
-        if error.filename is None and error.errno != errno.ENOSPC:
+        if error.filename is None and error.errno not in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
             raise
         where = f"{error.filename}: " if error.filename else ""
         code = _say(prog, f"{where}{error.strerror}; mend the path or make room", 2)

@@ -14,6 +14,7 @@ from typing import Any
 
 from agents.errors import BadInput
 from agents.metered import Metered
+from memory.encoder import Encoder
 from sandbox import dataset, transcript
 from sandbox.agreement import agreements
 from sandbox.config import SimulateOptions
@@ -56,7 +57,7 @@ def closing(log: transcript.Transcript) -> str:
     return f"observers' agreement (Krippendorff's alpha, ordinal): {', '.join(told)}"
 
 
-async def _play(options: SimulateOptions) -> Any:
+async def _play(options: SimulateOptions) -> Encoder:
     print("loading models", file=sys.stderr, flush=True)
     built = await build(options)
     played: list[dict[str, Any]] = []

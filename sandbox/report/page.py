@@ -21,8 +21,11 @@ def write_report(run: Path) -> Path:
     transcript = read(run)
     path = transcript.path.parent / "report.html"
     fresh = path.with_suffix(".html.new")
-    fresh.write_text(render(report_data(transcript)), encoding="utf-8")
-    return fresh.replace(path)
+    try:
+        fresh.write_text(render(report_data(transcript)), encoding="utf-8")
+        return fresh.replace(path)
+    finally:
+        fresh.unlink(missing_ok=True)
 
 
 def render(data: dict[str, Any]) -> str:

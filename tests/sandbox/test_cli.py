@@ -8,7 +8,8 @@ import signal
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,7 +63,8 @@ def run(
 
 def refused(done: Done, message: str) -> None:
     assert done.code == 2
-    lines = [line for line in done.err.splitlines() if not line.startswith("loading models")]
+    talk = ("loading models", "round ", "dataset ", "observers' agreement")
+    lines = [line for line in done.err.splitlines() if not line.startswith(talk)]
     assert len(lines) == 1 and message in lines[0], done.err
 
 
@@ -200,19 +202,31 @@ def test_bad_input_is_one_line_and_leaves_nothing(run: Run, argv: tuple[str, ...
     assert not Path("a").exists()
 
 
-def test_a_full_disk_is_one_line_and_the_run_can_go_on(run: Run) -> None:
-    run("simulate", "--out", "whole", *SMALL)
+@contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """As on a full disk: no file grows beyond `size` bytes."""
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limit[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limit[1]))
     try:
-        done = run("simulate", "--out", "a", *SMALL)
+        yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
         signal.signal(signal.SIGXFSZ, ignored)
-    refused(done, "make room, then go on with --resume")
+
+
+@pytest.mark.parametrize("fits", ["half the transcript", "all but the report"])
+def test_a_full_disk_is_one_line_and_the_run_can_go_on(run: Run, fits: str) -> None:
+    run("simulate", "--out", "whole", *SMALL)
+    transcript_size, report_size = (Path("whole", name).stat().st_size for name in ("transcript.jsonl", "report.html"))
+    assert transcript_size + 1000 < report_size
+    with largest_file(transcript_size // 2 if fits == "half the transcript" else transcript_size + 1000):
+        done = run("simulate", "--out", "a", *SMALL)
+    refused(done, "make room")
+    assert not list(Path("a").glob("report*"))
     assert run("simulate", "--out", "a", "--resume", *SMALL).code == 0
     assert Path("a/transcript.jsonl").read_bytes() == Path("whole/transcript.jsonl").read_bytes()
+    assert Path("a/report.html").is_file()
 
 
 def test_two_models_in_one_society_each_with_its_own_digest(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
