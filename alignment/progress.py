@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-PLAIN_SECONDS = 20.0  # between two lines where stderr is not a terminal
+from sandbox.progress import PLAIN_SECONDS
 
 
 class TrainingProgress(TrainerCallback):  # type: ignore[misc]
