@@ -67,6 +67,7 @@ class LocalModel:
     """
 
     batch_invariant = False
+    reads_words = True
 
     def __init__(
         self, name: str, digest: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, batcher: Batcher

@@ -21,9 +21,15 @@ class Usage:
 
     calls: int = 0
     prompt_tokens: int = 0
+    cached_tokens: int = 0
     completion_tokens: int = 0
+    retries: int = 0
     seconds: float = 0.0
     failures: Counter[str] = field(default_factory=Counter)
+
+    def __add__(self, other: Usage) -> Usage:
+        """Both together."""
+        return Usage(*(getattr(self, name) + getattr(other, name) for name in self.__slots__))
 
 
 class Metered:
@@ -33,6 +39,7 @@ class Metered:
         self.name = model.name
         self.digest = model.digest
         self.batch_invariant = model.batch_invariant
+        self.reads_words = model.reads_words
         self.usage: defaultdict[str, Usage] = defaultdict(Usage)
         self._model = model
         self._clock = clock
@@ -43,10 +50,14 @@ class Metered:
         try:
             completion = await self._model.complete(prompt)
         except ModelError as error:
-            self._count(prompt, began).failures[error.outcome] += 1
+            usage = self._count(prompt, began)
+            usage.failures[error.outcome] += 1
+            usage.retries += error.retries
             raise
         usage = self._count(prompt, began)
         usage.prompt_tokens += completion.prompt_tokens
+        usage.cached_tokens += completion.cached_tokens
+        usage.retries += completion.retries
         usage.completion_tokens += completion.completion_tokens
         return completion
 
@@ -71,7 +82,9 @@ class Metered:
             purpose: {
                 "calls": usage.calls,
                 "prompt_tokens": usage.prompt_tokens,
+                "cached_tokens": usage.cached_tokens,
                 "completion_tokens": usage.completion_tokens,
+                "retries": usage.retries,
                 "seconds": round(usage.seconds, 3),
                 "failures": dict(sorted(usage.failures.items())),
             }

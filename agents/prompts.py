@@ -97,6 +97,11 @@ def observe_messages(question: str, answer: str, reading: ReadingName, dimension
     return (*_judge(), Message("user", _judgement(question, answer, reading, dimension)))
 
 
+def begin_with(start: str) -> str:
+    """Ask in words for the start of a reply, of servers where it can't be forced."""
+    return f'Begin your reply with "{start.strip()}" and the number.'
+
+
 def fingerprint() -> str:
     """A digest that changes whenever any prompt does: of all of them on one made-up example."""
     memory = (Recollection("q1", "a1", 0.5),)

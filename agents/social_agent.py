@@ -46,6 +46,11 @@ class SocialAgent:
         """What it remembers near `question`, the most similar last."""
         return self.memory.recall(question, self.speech.recall, self.speech.recall_threshold)
 
+    def remember(self, question: str, answer: str) -> None:
+        """Keep an answer. What it recalls for that question was of use, and counts where it forgets by use."""
+        self.memory.reinforce(question, self.speech.recall, self.speech.recall_threshold)
+        self.memory.remember(question, answer)
+
     async def draft(self, round: int, question: str, recalled: Sequence[Recollection]) -> Answer:
         """A first answer."""
         key = Key(round, self.index, "draft")

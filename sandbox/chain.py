@@ -69,32 +69,35 @@ def parsed(path: Path, number: int, raw: bytes) -> dict[str, Any]:
 
 def chained(body: Mapping[str, Any], previous: str) -> tuple[bytes, str]:
     """A line behind the chain value `previous`, and its own chain value."""
-    words = canonical_json(body).encode()
-    chain = hashlib.blake2b(previous.encode() + words, digest_size=16).hexdigest()
-    return canonical_json({**body, "chain": chain}).encode() + b"\n", chain
+    before = canonical_json({name: value for name, value in body.items() if name < "chain"})[1:-1]
+    behind = canonical_json({name: value for name, value in body.items() if name > "chain"})[1:-1]
+    words = "{" + ",".join(filter(None, (before, behind))) + "}"
+    chain = hashlib.blake2b((previous + words).encode(), digest_size=16).hexdigest()
+    line = "{" + ",".join(filter(None, (before, f'"chain":"{chain}"', behind))) + "}\n"
+    return line.encode(), chain
 
 
 def storable(value: Any) -> Any:
     """`value` as a file keeps it: floats rounded, tuples as lists, lone surrogates (which no UTF-8 holds) as U+FFFD."""
-    match value:
-        case float():
-            return round(value, DIGITS)
-        case str():
-            return value if value.isascii() else value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-        case Mapping():
-            return {storable(key): storable(inner) for key, inner in value.items()}
-        case list() | tuple():
-            return [storable(inner) for inner in value]
+    if isinstance(value, str):
+        return value if value.isascii() else value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, float):
+        return round(value, DIGITS)
+    if isinstance(value, (list, tuple)):
+        return [storable(inner) for inner in value]
+    if isinstance(value, dict):
+        return {storable(key): storable(inner) for key, inner in value.items()}
     return value
 
 
-def append(path: Path, lines: Sequence[bytes]) -> None:
-    """Append and sync, without a buffer that could write on after a failure. Raises OSError."""
+def append(path: Path, lines: Sequence[bytes], *, sync: bool) -> None:
+    """Append, without a buffer that could write on after a failure; `sync` brings the file to disk. Raises OSError."""
     rest = memoryview(b"".join(lines))
     with path.open("ab", buffering=0) as file:
         while rest:
             rest = rest[file.write(rest) or 0 :]
-        os.fsync(file.fileno())
+        if sync:
+            os.fsync(file.fileno())
 
 
 def bad_line(path: Path, number: int, what: str) -> BadInput:

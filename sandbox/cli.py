@@ -71,10 +71,11 @@ def _simulate(argv: Sequence[str]) -> int:
     from sandbox.simulate import run
 
     try:
-        folder = run(options)
+        folders = run(options)
     except TooManyFailures as error:
         return _say("simulate", str(error), 3)
-    print(folder / "report.html")
+    for folder in folders:
+        print(folder / "report.html")
     return 0
 
 

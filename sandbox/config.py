@@ -38,7 +38,11 @@ def split_words(value: object) -> object:
     return value.split(",") if isinstance(value, str) else value
 
 
-Words = Annotated[list[str], NoDecode, BeforeValidator(split_words), Field(min_length=1)]
+Layout = Literal["good", "bad", "half", "mixed"]
+Names = Annotated[list[str], NoDecode, BeforeValidator(split_words)]
+Words = Annotated[Names, Field(min_length=1)]
+Paths = Annotated[list[Path], NoDecode, BeforeValidator(split_words)]
+Layouts = Annotated[list[Layout], NoDecode, BeforeValidator(split_words), Field(min_length=1)]
 
 OPTIONS = SettingsConfigDict(
     env_prefix="SOCIAL_SANDBOX_",
@@ -60,6 +64,12 @@ class SimulateOptions(BaseSettings):
     resume: CliImplicitFlag[bool] = Field(False, description="continue the run in --out after its last complete round")
     config: Path | None = Field(None, description="TOML file with any of these options")
     seed: int = Field(0, ge=0, description="decides every draw of the run")
+    worlds: int = Field(
+        1, ge=1, description="independent societies played at once, with seeds SEED, SEED+1, …, in OUT/world-00, …"
+    )
+    ray: str | None = Field(
+        None, description='spread the worlds over the Ray cluster at this address ("auto", HOST:PORT, "local")'
+    )
 
     size: int = Field(10, ge=2, description="side of the grid; size × size agents")
     rounds: int | None = Field(None, ge=1, description="rounds to play (3; with --until-plateau at most that many: 50)")
@@ -73,25 +83,45 @@ class SimulateOptions(BaseSettings):
     questions: str = Field("everyday", description='"everyday" or "heldout" (shipped), or a JSON, JSONL or text file')
     share: int = Field(4, ge=1, description="agents that get the same question in a round")
     prior: Path | None = Field(None, description="JSON or JSONL of {question, response, morality_label} (shipped one)")
-    stance: Literal["good", "bad", "half", "mixed"] = Field(
-        "mixed", description="how stances lie on the grid; half: split by the diagonal, mixed: a random half"
+    stance: Layouts = Field(
+        ["mixed"],
+        description="how stances lie on the grid: good, bad, half (split by the diagonal), mixed (a random half); "
+        "several: world by world",
     )
-    stances: Path | None = Field(None, description="TOML file with stances of your own; replaces --stance")
+    stances: Paths = Field([], description="TOML file with stances of your own, replaces --stance; or one a world")
     memories: int = Field(50, ge=0, description="pairs of the prior that an agent is born with")
+    memory_limit: int | None = Field(None, ge=1, description="most that an agent remembers; then it forgets")
+    forget: Literal["oldest", "least-recalled"] = Field("oldest", description="what is forgotten first")
     recall: int = Field(3, ge=0, description="remembered pairs shown with a question")
     recall_threshold: Number = Field(0.3, ge=-1, le=1, description="least similarity of what is recalled")
     raters: int = Field(4, ge=0, description="neighbours that give feedback on a draft")
     radius: Number | None = Field(None, gt=0, description="Euclidean radius of the neighbourhood (half the size)")
     revisions: int = Field(1, ge=0, description="turns of feedback and revision; 0 asks for drafts only")
-    rule: Path | None = Field(None, description="text file that replaces the Sandbox Rule")
+    rule: Paths = Field([], description="text file that replaces the Sandbox Rule; several: world by world")
 
-    model: Words = Field(
-        ["smollm2-135m-instruct"],
-        description="speaker: a hub name, a local folder or the embedded default; a mix by --model A=0.7 --model B=0.3",
+    model: Names = Field(
+        [],
+        description="speaker: a model that a --server lists, a hub name or a folder; a mix by --model A=0.7 --model B=0.3 "
+        "(the first listed one; without --server the embedded smollm2-135m-instruct)",
     )
-    reading: Literal["verdict", "scale"] = Field("verdict", description="how peers' ratings are read")
+    server: Names = Field([], description="address of an OpenAI-compatible server, http://HOST:PORT (repeatable)")
+    timeout: Number = Field(300.0, gt=0, description="seconds that a server may take for a call")
+    retries: int = Field(8, ge=0, description="further attempts of a call that a server failed")
+    engine: Literal["auto", "vllm", "local"] = Field(
+        "auto",
+        description="what runs a model that no server lists; auto: vLLM, started for the run, where there is a GPU and "
+        "vLLM, or a --vllm-command; else this process",
+    )
+    vllm_command: str | None = Field(
+        None, description='how to start vLLM of another environment: "/there/bin/vllm serve"'
+    )
+    reading: Literal["verdict", "scale"] | None = Field(
+        None, description="how peers' ratings are read (verdict, where the model tells words' probabilities)"
+    )
     observer: Words = Field(
-        ["llm", "embedding"], description="rater (repeatable): llm, llm:verdict, llm:scale, embedding; the first scores"
+        ["llm", "embedding"],
+        description="rater (repeatable): llm (by the better reading there is), llm:verdict, llm:scale, embedding; "
+        "the first scores",
     )
     observer_model: str | None = Field(
         None, description="model of the llm observer (the base that the first speaker was trained from)"

@@ -7,7 +7,7 @@ from rich.console import Console
 PLAIN_WIDTH = 160  # columns where there is no terminal, so that cells don't wrap
 
 
-def table_console() -> Console:
-    """Standard output; the names and questions that tables hold are never read as markup or emoji."""
-    console = Console(markup=False, emoji=False)
-    return console if console.is_terminal else Console(markup=False, emoji=False, width=PLAIN_WIDTH)
+def table_console(*, stderr: bool = False) -> Console:
+    """Standard output or error; the names and questions that tables hold are never read as markup or emoji."""
+    console = Console(markup=False, emoji=False, stderr=stderr)
+    return console if console.is_terminal else Console(markup=False, emoji=False, stderr=stderr, width=PLAIN_WIDTH)

@@ -25,20 +25,22 @@ LIVE_SECONDS = 0.5
 
 @dataclass(slots=True)
 class Scoreboard:
-    """Counts of a run so far; `line` is what is shown of them. Rates are those of this process, since it was made."""
+    """Counts of a run so far; `line` is what is shown of them. Rates are those of this process, since it was made.
+
+    `rounds` and `played` are those of all its worlds together.
+    """
 
     rounds: int
     interactions_a_round: int
     calls_a_round: int
     models: list[Metered]
     played: int = 0  # rounds of the run that lie behind
-    talked: int = 0  # interactions of the current round
+    talked: int = 0  # interactions of the rounds that are being played
     failures: int = 0
     summary: dict[str, Any] = field(default_factory=dict)  # of the last round
     clock: Callable[[], float] = time.monotonic
     _started: float = field(init=False)
     _before: Counter[str] = field(init=False)
-    _round_began_at: int = field(init=False, default=0)
     _played_at_start: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -51,8 +53,7 @@ class Scoreboard:
 
     def end_round(self, summary: dict[str, Any]) -> None:
         """Count a round, and keep its mean ratings to show."""
-        self.played, self.talked, self.summary = self.played + 1, 0, summary
-        self._round_began_at = self._since()["calls"]
+        self.played, self.talked, self.summary = self.played + 1, self.talked - self.interactions_a_round, summary
 
     @property
     def round(self) -> int:
@@ -60,10 +61,10 @@ class Scoreboard:
         return min(self.played + 1, self.rounds)
 
     def done(self) -> float:
-        """The share of the current round's calls that have been answered; 1 when the run is over."""
+        """The share of this process's calls that have been answered; 1 when the run is over."""
         if self.played == self.rounds:
             return 1.0
-        return min(1.0, (self._since()["calls"] - self._round_began_at) / self.calls_a_round)
+        return min(1.0, self._answered() / self._calls())
 
     def line(self) -> str:
         """One line: interactions and their rate, tokens/s, failures, mean ratings of the last round, time left."""
@@ -77,15 +78,22 @@ class Scoreboard:
             f"{since['written'] / seconds:.0f} tokens/s written, {since['read'] / seconds:.0f} read",
             f"{self.failures} failed",
             *(f"{name} {value}" for name in DIMENSIONS if (value := self._change(name))),
-            self._left(seconds, since["calls"]),
+            self._left(seconds),
         ]
         return " · ".join(parts)
 
-    def _left(self, seconds: float, calls: int) -> str:
-        if not calls:
+    def _left(self, seconds: float) -> str:
+        answered = self._answered()
+        if not answered:
             return "starting"
-        calls_to_come = self.calls_a_round * (self.rounds - self.played) - (calls - self._round_began_at)
-        return f"{max(0, calls_to_come) * seconds / calls / 60:.1f} min left"
+        return f"{max(0, self._calls() - answered) * seconds / answered / 60:.1f} min left"
+
+    def _calls(self) -> int:
+        return self.calls_a_round * (self.rounds - self._played_at_start)
+
+    def _answered(self) -> int:
+        """Calls that are done with; a round that is over counts whole, though failures may have spared it some."""
+        return max(self._since()["calls"], self.calls_a_round * (self.played - self._played_at_start))
 
     def _change(self, dimension: str) -> str:
         means = [value for value in self.summary.get(dimension, {}).values() if value is not None]

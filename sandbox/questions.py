@@ -48,13 +48,13 @@ def deal(
     before one comes again. `probes` come up in every round, always at the same agents.
     """
     fixed = _mixed_order(stances, range(len(stances)), seed, 0)[: len(probes) * share]
-    free = [agent for agent in range(len(stances)) if agent not in set(fixed)]
+    dealt: dict[int, Question] = {agent: probes[place // share] for place, agent in enumerate(fixed)}
+    free = [agent for agent in range(len(stances)) if agent not in dealt]
     order = _mixed_order(stances, free, seed, round)
     per_round = -(-len(order) // share)
-    turn = (round - 1) * per_round
-    dealt: dict[int, Question] = {agent: probes[place // share] for place, agent in enumerate(fixed)}
+    due = _in_turn(questions, (round - 1) * per_round, per_round, seed)
     for place, agent in enumerate(order):
-        dealt[agent] = _at(questions, turn + place // share, seed)
+        dealt[agent] = due[place // share]
     return [dealt[agent] for agent in range(len(stances))]
 
 
@@ -77,9 +77,14 @@ def split_probes(
     )
 
 
-def _at(questions: Sequence[Question], place: int, seed: int) -> Question:
-    lap, step = divmod(place, len(questions))
-    return questions[int(generator(seed, lap, 0, "question order").permutation(len(questions))[step])]
+def _in_turn(questions: Sequence[Question], start: int, count: int, seed: int) -> list[Question]:
+    """The `count` questions from place `start` on of an endless order: lap after lap, each through all of them."""
+    due: list[Question] = []
+    while len(due) < count:
+        lap, step = divmod(start + len(due), len(questions))
+        order = generator(seed, lap, 0, "question order").permutation(len(questions))
+        due.extend(questions[place] for place in order[step : step + count - len(due)].tolist())
+    return due
 
 
 def _mixed_order(stances: Sequence[str], agents: Sequence[int], seed: int, round: int) -> list[int]:

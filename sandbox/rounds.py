@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
 from statistics import fmean
 from typing import Any
 
-from agents.observers import EmbeddingObserver, LLMObserver
+from agents.observers import DIMENSIONS, EmbeddingObserver, LLMObserver
 from agents.records import OK, Answer, Rating
 from sandbox.interaction import Interaction, Question, Step, interact
 from sandbox.questions import deal
+from sandbox.tasks import running
 from sandbox.transcript import Writer
 from sandbox.world import World
 
@@ -45,14 +47,29 @@ class Society:
 
 
 class TooManyFailures(Exception):
-    """More calls failed than `--max-failures` allows. The round is not written; `--resume` plays it again."""
+    """More calls failed than `--max-failures` allows. The round was not ended; `--resume` plays it again."""
 
 
-def remember(world: World, interactions: Iterable[Interaction]) -> None:
-    """In agent order, put each question with its final answer into its agent's memory. A failed answer leaves none."""
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """What an agent remembers of a round: the question and its own final answer."""
+
+    agent: int
+    question: str
+    answer: str
+
+
+def lessons(interactions: Iterable[Interaction]) -> Iterator[Lesson]:
+    """What the agents learn from `interactions`, in their order. A failed answer leaves nothing to remember."""
     for interaction in interactions:
         if interaction.final.text is not None:
-            world.people[interaction.agent].memory.remember(interaction.question.text, interaction.final.text)
+            yield Lesson(interaction.agent, interaction.question.text, interaction.final.text)
+
+
+def remember(world: World, learned: Iterable[Lesson]) -> None:
+    """Put each lesson into its agent's memory."""
+    for lesson in learned:
+        world.people[lesson.agent].remember(lesson.question, lesson.answer)
 
 
 async def play_rounds(
@@ -62,28 +79,43 @@ async def play_rounds(
     on_interaction: Callable[[Interaction], None],
     on_round: Callable[[dict[str, Any]], None],
 ) -> None:
-    """Play on after the rounds whose summaries are `played`, until the last round or the plateau; writes every round.
+    """Play on after the rounds whose summaries are `played`, until the last round or the plateau.
 
-    Raises TooManyFailures.
+    Interactions are written as they become final, in agent order; only what is learnt from them stays in memory.
+    Raises TooManyFailures as soon as the round can't end within the quota.
     """
     summaries = list(played)
     protocol = society.protocol
+    expected = calls_a_round(society)
     while (stopped := stop_reason([s["probe"] for s in summaries], protocol)) is None:
         round = len(summaries) + 1
-        interactions = await play_round(society, round, on_interaction)
-        summary = summarise(round, interactions, society)
-        calls = sum(s["calls"] for s in (*summaries, summary))
-        failed = sum(s["failures"] for s in (*summaries, summary))
-        if failed > protocol.max_failures * calls:
-            raise TooManyFailures(
-                f"{failed} of {calls} calls failed, more than --max-failures {protocol.max_failures:g} allows; "
-                f"round {round} was not written: mend the cause and go on with --resume"
-            )
-        remember(society.world, interactions)
-        writer.round(interactions, summary)
+        tally = Tally(society.scorer, frozenset(probe.id for probe in society.probes))
+        learned: list[Lesson] = []
+        async with aclosing(play_round(society, round, on_interaction)) as finals:
+            async for final in finals:
+                writer.interactions(final)
+                learned.extend(lessons(final))
+                for interaction in final:
+                    tally.add(interaction)
+                    require_few_failures(summaries, tally.failures, max(expected, tally.calls), protocol.max_failures)
+        require_few_failures(summaries, tally.failures, tally.calls, protocol.max_failures)
+        remember(society.world, learned)
+        summary = {"round": round, **tally.summary()}
+        writer.round(summary)
         summaries.append(summary)
         on_round(summary)
     writer.end(rounds=len(summaries), stopped=stopped)
+
+
+def require_few_failures(played: Sequence[dict[str, Any]], failures: int, calls: int, most: float) -> None:
+    """Raises TooManyFailures where `failures` of a round's `calls`, with those of the rounds before, are too many."""
+    calls += sum(summary["calls"] for summary in played)
+    failures += sum(summary["failures"] for summary in played)
+    if failures > most * calls:
+        raise TooManyFailures(
+            f"{failures} of {calls} calls failed, more than --max-failures {most:g} allows; "
+            f"round {len(played) + 1} did not end: mend the cause and play it again with --resume"
+        )
 
 
 def stop_reason(probe_scores: Sequence[float | None], protocol: Protocol) -> str | None:
@@ -99,13 +131,18 @@ def stop_reason(probe_scores: Sequence[float | None], protocol: Protocol) -> str
     return None
 
 
-async def play_round(society: Society, round: int, on_interaction: Callable[[Interaction], None]) -> list[Interaction]:
-    """All interactions of a round, in agent order, fully rated. Nothing in it depends on the order of completion."""
+async def play_round(
+    society: Society, round: int, on_interaction: Callable[[Interaction], None]
+) -> AsyncGenerator[list[Interaction], None]:
+    """The interactions of a round, fully rated, in agent order: as many at a time as are final.
+
+    All are played at once, and nothing in them depends on the order of completion. `on_interaction` is told of each
+    as it ends.
+    """
     world, protocol = society.world, society.protocol
-    people = world.people
     questions = deal(
         society.questions,
-        [agent.stance for agent in people],
+        [agent.stance for agent in world.people],
         seed=protocol.seed,
         round=round,
         share=protocol.share,
@@ -115,16 +152,24 @@ async def play_round(society: Society, round: int, on_interaction: Callable[[Int
     async def one(index: int) -> Interaction:
         peers = world.raters(round, index, protocol.raters)
         interaction = await interact(
-            round, people[index], questions[index], peers, society.observers, revisions=protocol.revisions
+            round, world.people[index], questions[index], peers, society.observers, revisions=protocol.revisions
         )
         on_interaction(interaction)
         return interaction
 
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(one(index)) for index in range(len(people))]
-    interactions = [task.result() for task in tasks]
-    for observer in society.embedding_observers:
-        interactions = rate_all(observer, interactions)
+    async with running(one(index) for index in range(len(world.people))) as tasks:
+        while tasks:
+            await asyncio.wait([tasks[0]])
+            final = []
+            while tasks and tasks[0].done():
+                final.append(tasks.popleft().result())
+            yield await rated(society.embedding_observers, final)
+
+
+async def rated(observers: Sequence[EmbeddingObserver], interactions: list[Interaction]) -> list[Interaction]:
+    """The interactions with the ratings of these observers, who work in another thread: the calls go on meanwhile."""
+    for observer in observers:
+        interactions = await asyncio.to_thread(rate_all, observer, interactions)
     return interactions
 
 
@@ -144,22 +189,48 @@ def rate_all(observer: EmbeddingObserver, interactions: Sequence[Interaction]) -
     return rated
 
 
-def summarise(round: int, interactions: Sequence[Interaction], society: Society) -> dict[str, Any]:
-    """The line of a round: counts, mean ratings by the scoring observer, and the score of the probe questions."""
-    outcomes = [outcome for interaction in interactions for outcome in call_outcomes(interaction)]
-    before = [i.before[society.scorer] for i in interactions if society.scorer in i.before]
-    after = [i.final_ratings[society.scorer] for i in interactions if i.steps and society.scorer in i.final_ratings]
-    probes = {probe.id for probe in society.probes}
-    final = [i.final_ratings[society.scorer] for i in interactions if i.question.id in probes and i.final_ratings]
-    return {
-        "round": round,
-        "interactions": len(interactions),
-        "calls": len(outcomes),
-        "failures": sum(outcome != OK for outcome in outcomes),
-        "alignment": {"before": _mean(r.alignment for r in before), "after": _mean(r.alignment for r in after)},
-        "engagement": {"before": _mean(r.engagement for r in before), "after": _mean(r.engagement for r in after)},
-        "probe": _mean(_product(rating) for rating in final),
-    }
+def calls_a_round(society: Society) -> int:
+    """How many calls a round makes where none fails."""
+    protocol, world = society.protocol, society.world
+    observed = sum(2 if observer.reading == "scale" else 1 for observer in society.observers)
+    agents = len(world.people)
+    reviews = sum(min(protocol.raters, len(world.neighbours(agent))) for agent in range(agents))
+    return agents * (1 + observed) + protocol.revisions * (reviews + agents * (1 + observed))
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts a round for its line: calls, failures, and the ratings of the scoring observer."""
+
+    scorer: str
+    probes: frozenset[str]
+    interactions: int = 0
+    calls: int = 0
+    failures: int = 0
+    _means: dict[str, dict[str, list[float | None]]] = field(
+        default_factory=lambda: {name: {"before": [], "after": []} for name in DIMENSIONS}
+    )
+    _probe: list[float | None] = field(default_factory=list)
+
+    def add(self, interaction: Interaction) -> None:
+        """Count an interaction."""
+        outcomes = list(call_outcomes(interaction))
+        self.interactions += 1
+        self.calls += len(outcomes)
+        self.failures += sum(outcome != OK for outcome in outcomes)
+        after = interaction.final_ratings if interaction.steps else {}
+        for when, ratings in (("before", interaction.before), ("after", after)):
+            if rating := ratings.get(self.scorer):
+                self._means["alignment"][when].append(rating.alignment)
+                self._means["engagement"][when].append(rating.engagement)
+        if interaction.question.id in self.probes and interaction.final_ratings:
+            self._probe.append(_product(interaction.final_ratings[self.scorer]))
+
+    def summary(self) -> dict[str, Any]:
+        """The fields of a round's line: counts, mean ratings, and the score of the probe questions."""
+        means = {name: {when: _mean(values) for when, values in both.items()} for name, both in self._means.items()}
+        counts = {"interactions": self.interactions, "calls": self.calls, "failures": self.failures}
+        return {**counts, **means, "probe": _mean(self._probe)}
 
 
 def call_outcomes(interaction: Interaction) -> Iterator[str]:

@@ -1,143 +1,174 @@
-"""One run from options to folder: build, play, and write transcript, telemetry, dataset and report."""
+"""One run from options to folder: play its worlds, and write transcripts, telemetry, dataset and reports."""
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib.metadata
-import json
 import platform
 import sys
-import time
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from agents.engines import Where, opened
 from agents.errors import BadInput
-from agents.metered import Metered
+from agents.models import encoder_folder
+from agents.server import Patience
 from memory.encoder import Encoder
-from sandbox import dataset, transcript
+from sandbox import dataset, telemetry, transcript
 from sandbox.agreement import agreements
+from sandbox.cast import Cast, cast
 from sandbox.config import SimulateOptions
+from sandbox.console import table_console
 from sandbox.progress import Scoreboard, shown
 from sandbox.report.page import write_report
-from sandbox.rounds import Society, play_rounds, remember
-from sandbox.society import Built, build, resolved
-
-Counts = dict[str, dict[str, Any]]  # of a meter, by purpose
+from sandbox.rounds import TooManyFailures, calls_a_round, lessons, play_rounds, remember
+from sandbox.society import Built, Plan, build, plan, resolved
+from sandbox.tasks import running
+from sandbox.worlds import each_world
 
 VERSIONED = ("social-sandbox", "mesa", "torch", "transformers", "sentence-transformers", "faiss-cpu", "numpy")
 
 
-def run(options: SimulateOptions) -> Path:
-    """Play the run that `options` describe, or go on with it, and return its folder.
+def run(options: SimulateOptions) -> list[Path]:
+    """Play the run that `options` describe, or go on with it. Returns the folders of its worlds.
 
     Raises BadInput and TooManyFailures; an interrupted run keeps its complete rounds.
     """
-    used = (options.out / transcript.FILE).exists()
-    if options.resume and not used:
-        raise BadInput(f"--resume: {options.out} holds no transcript; leave --resume out to start a run there")
-    if options.out.exists() and not options.out.is_dir():
-        raise BadInput(f"--out {options.out}: is a file; name a folder")
-    if not options.resume and options.out.exists() and any(options.out.iterdir()):
-        raise BadInput(
-            f"--out {options.out}: the folder is in use; add --resume to go on with its run, or name another"
-        )
-    encoder = asyncio.run(_play(options))
-    export = dataset.export([options.out], options.out / "dataset", encoder)
-    print(f"dataset {options.out / 'dataset'}: {export}", file=sys.stderr)
-    print(closing(transcript.read(options.out)), file=sys.stderr)
-    write_report(options.out)
-    return options.out
+    worlds = each_world(options)
+    require_folder(options)
+    plans = [plan(world) for world in worlds]
+    if options.ray:
+        from sandbox import cluster  # Ray is an extra
+
+        cluster.play(options.ray, worlds)
+    else:
+        asyncio.run(play(options, plans))
+    export = dataset.export([options.out], options.out / "dataset", Encoder(encoder_folder(options.encoder)))
+    say(f"dataset {options.out / 'dataset'}: {export}")
+    for world in worlds:
+        say(closing(transcript.read(world.out)))
+        write_report(world.out)
+    return [world.out for world in worlds]
+
+
+def say(line: str) -> None:
+    """Tell the person who watches."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def require_folder(options: SimulateOptions) -> None:
+    """Raises BadInput where `--out` can't hold this run."""
+    out = options.out
+    if out.exists() and not out.is_dir():
+        raise BadInput(f"--out {out}: is a file; name a folder")
+    one, several = (out / transcript.FILE).exists(), bool(transcript.world_folders(out))
+    if options.resume:
+        if not one and not several:
+            raise BadInput(f"--resume: {out} holds no transcript; leave --resume out to start a run there")
+        if one != (options.worlds == 1):
+            found = "one world" if one else f"{len(transcript.world_folders(out))} worlds"
+            raise BadInput(f"--resume: {out} holds a run of {found}, not of --worlds {options.worlds}; name as many")
+    elif out.exists() and any(out.iterdir()):
+        raise BadInput(f"--out {out}: the folder is in use; add --resume to go on with its run, or name another")
 
 
 def closing(log: transcript.Transcript) -> str:
-    """The last line that a run says: how far its observers agree."""
+    """The last line that a world says: how far its observers agree."""
     found = agreements(log.interactions(), log.observers)
     told = [f"{dimension} {'–' if alpha is None else f'{alpha:.2f}'}" for dimension, alpha in found.items()]
     return f"observers' agreement (Krippendorff's alpha, ordinal): {', '.join(told)}"
 
 
-async def _play(options: SimulateOptions) -> Encoder:
-    print("loading models", file=sys.stderr, flush=True)
-    built = await build(options)
-    played: list[dict[str, Any]] = []
-    if options.resume:
-        writer, kept = transcript.Writer.resume(options.out, built.header)
-        played = kept.rounds()
-        remember(built.society.world, kept.interactions())
-        print(f"resuming after round {len(played)}", file=sys.stderr, flush=True)
-    else:
-        writer = transcript.Writer.create(options.out, built.header)
-    (options.out / "run.toml").write_text(resolved(options, built.header, versions()), encoding="utf-8")
-
-    board = scoreboard(built, options.round_limit, len(played))
-    telemetry = Telemetry(options.out / "telemetry.jsonl", built.meters)
-    with shown(board) as show:
-
-        def on_round(summary: dict[str, Any]) -> None:
-            telemetry.end_round(summary["round"])
-            board.end_round(summary)
-            show()
-
-        await play_rounds(built.society, writer, played, board.add, on_round)
-    return built.encoder
-
-
-def scoreboard(built: Built, rounds: int, played: int) -> Scoreboard:
-    """What is to be done in this run, for the progress line."""
-    return Scoreboard(
-        rounds=rounds,
-        interactions_a_round=len(built.society.world.residents),
-        calls_a_round=calls_a_round(built.society),
-        models=built.meters,
-        played=played,
+def where(options: SimulateOptions, plans: Sequence[Plan]) -> Where:
+    """Where this run looks for its models."""
+    observed = 2 * len(options.observer)
+    agents = sum(plan.options.size**2 for plan in plans)
+    return Where(
+        servers=tuple(options.server),
+        engine=options.engine,
+        vllm_command=options.vllm_command,
+        calls_at_once=agents * (options.raters + observed),
+        patience=Patience(options.timeout, options.retries),
     )
 
 
-def calls_a_round(society: Society) -> int:
-    """How many calls a round makes where none fails."""
-    protocol, world = society.protocol, society.world
-    observed = sum(2 if observer.reading == "scale" else 1 for observer in society.observers)
-    reviews = sum(min(protocol.raters, len(world.neighbours(agent))) for agent in range(len(world.residents)))
-    agents = len(world.residents)
-    return agents * (1 + observed) + protocol.revisions * (reviews + agents * (1 + observed))
+async def play(options: SimulateOptions, plans: Sequence[Plan]) -> None:
+    """Play the worlds of a run at once, on the same engines.
+
+    A world that fails too much does not stop the others; TooManyFailures is raised when they have ended.
+    """
+    say("loading models")
+    async with opened(where(options, plans), say) as engines:
+        actors = await cast(options, engines)
+        worlds = [world_of(plan, actors, resume=options.resume) for plan in plans]
+        (options.out / "run.toml").write_text(
+            resolved(actors.filled(options), worlds[0].built.header, versions()), encoding="utf-8"
+        )
+        gc.freeze()  # what is loaded stays: searching it for garbage took a third of a round's CPU time
+        board = scoreboard(worlds, options.round_limit)
+        with shown(board) as show:
+            async with running(play_world(world, board, show) for world in worlds) as tasks:
+                failures = [failed for failed in await asyncio.gather(*tasks) if failed]
+        calls = telemetry.account(meter for world in worlds for meter in world.built.meters)
+        table_console(stderr=True).print(calls)
+    if failures:
+        raise TooManyFailures("; ".join(failures))
 
 
-@dataclass(slots=True)
-class Telemetry:
-    """What may differ between two equal runs: one line a round, its seconds and its calls by model and purpose."""
+@dataclass(frozen=True, slots=True)
+class OpenWorld:
+    """A world with its transcript open; `played` are the summaries of the rounds that lie behind."""
 
-    path: Path
-    meters: list[Metered]
-    _since: float = field(init=False, default_factory=time.monotonic)
-    _before: dict[str, Counts] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._before = self._counts()
-
-    def end_round(self, number: int) -> None:
-        """Append the line of a round, and count anew."""
-        now, counts = time.monotonic(), self._counts()
-        models = {name: counted_since(self._before[name], counted) for name, counted in counts.items()}
-        line = {"round": number, "seconds": round(now - self._since, 3), "time": time.time(), "models": models}
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
-        self._since, self._before = now, counts
-
-    def _counts(self) -> dict[str, Counts]:
-        return {meter.name: meter.counts() for meter in self.meters}
+    folder: Path
+    built: Built
+    writer: transcript.Writer
+    played: list[dict[str, Any]]
 
 
-def counted_since(before: Counts, now: Counts) -> Counts:
-    """The counts of a meter, purpose by purpose, less what it had counted before."""
-    differences: Counts = {}
-    for purpose, usage in now.items():
-        old = before.get(purpose, {})
-        failures = {name: n - old.get("failures", {}).get(name, 0) for name, n in usage["failures"].items()}
-        numbers = {name: round(n - old.get(name, 0), 3) for name, n in usage.items() if name != "failures"}
-        if numbers["calls"]:
-            differences[purpose] = {**numbers, "failures": {name: n for name, n in failures.items() if n}}
-    return differences
+def world_of(plan: Plan, actors: Cast, *, resume: bool) -> OpenWorld:
+    """A world as new, or as it stood after the last complete round of its transcript."""
+    folder, built = plan.options.out, build(plan, actors)
+    played: list[dict[str, Any]] = []
+    if resume and (folder / transcript.FILE).exists():
+        writer, kept = transcript.Writer.resume(folder, built.header)
+        played = kept.rounds()
+        remember(built.society.world, lessons(kept.interactions()))
+        say(f"resuming after round {len(played)}")
+    else:
+        writer = transcript.Writer.create(folder, built.header)
+    (folder / "run.toml").write_text(resolved(actors.filled(plan.options), built.header, versions()), encoding="utf-8")
+    return OpenWorld(folder, built, writer, played)
+
+
+async def play_world(world: OpenWorld, board: Scoreboard, show: Callable[[], None]) -> str | None:
+    """Play a world to its end, or until it fails too much: then why."""
+    measured = telemetry.Telemetry(world.folder / telemetry.FILE, world.built.meters)
+
+    def on_round(summary: dict[str, Any]) -> None:
+        measured.end_round(summary["round"])
+        board.end_round(summary)
+        show()
+
+    try:
+        await play_rounds(world.built.society, world.writer, world.played, board.add, on_round)
+    except TooManyFailures as error:
+        return f"{world.folder}: {error}"
+    return None
+
+
+def scoreboard(worlds: Sequence[OpenWorld], rounds: int) -> Scoreboard:
+    """What is to be done in this run, for the progress line."""
+    societies = [world.built.society for world in worlds]
+    return Scoreboard(
+        rounds=rounds * len(worlds),
+        interactions_a_round=len(societies[0].world.people),
+        calls_a_round=round(sum(map(calls_a_round, societies)) / len(worlds)),
+        models=[meter for world in worlds for meter in world.built.meters],
+        played=sum(len(world.played) for world in worlds),
+    )
 
 
 def versions() -> dict[str, str]:

@@ -114,7 +114,7 @@ class Transcript:
 
 
 class Writer:
-    """Appends whole rounds to a transcript and syncs each to disk.
+    """Appends interactions to a transcript as they become final, and syncs at the end of each round.
 
     A write that fails leaves at most an unfinished round and a torn line behind, which `resume` drops.
     """
@@ -122,6 +122,7 @@ class Writer:
     def __init__(self, path: Path, last: str = "", size: int = 0) -> None:
         """Go on at `size` bytes, behind a line with the chain value `last`: `create` and `resume` find out both."""
         self._path, self._last, self._size = path, last, size
+        self._round, self._interactions = 0, 0  # the open round, and how many of its interactions are written
 
     @classmethod
     def create(cls, folder: Path, header: Mapping[str, Any]) -> Writer:
@@ -133,7 +134,7 @@ class Writer:
         except FileExistsError as error:
             raise BadInput(f"{path} exists already: go on with --resume, or name another folder with --out") from error
         writer = cls(path)
-        writer._append(_header_line(header))
+        writer._append(_header_line(header), sync=True)
         return writer
 
     @classmethod
@@ -155,20 +156,26 @@ class Writer:
         writer = cls(path, last.chain, last.end) if last else cls(path)
         os.truncate(path, writer._size)
         if last is None:  # it broke off while the header was written
-            writer._append(_header_line(header))
+            writer._append(_header_line(header), sync=True)
         return writer, read(path)
 
-    def round(self, interactions: Sequence[Interaction], summary: Mapping[str, Any]) -> None:
-        """Append one round: its interactions, which come in agent order, then the round line with `summary`."""
-        (number,) = {interaction.round for interaction in interactions}
-        closing = {**summary, "type": "round", "round": number, "interactions": len(interactions)}
-        self._append(*map(line_of, interactions), closing)
+    def interactions(self, final: Sequence[Interaction]) -> None:
+        """Append interactions of one round, in agent order; several calls add up until `round` ends it."""
+        (number,) = {*([self._round] if self._interactions else []), *(interaction.round for interaction in final)}
+        self._append(*map(line_of, final))
+        self._round, self._interactions = number, self._interactions + len(final)
+
+    def round(self, summary: Mapping[str, Any]) -> None:
+        """End the round whose interactions were appended: append its line, with `summary`, and sync."""
+        closing = {**summary, "type": "round", "round": self._round, "interactions": self._interactions}
+        self._append(closing, sync=True)
+        self._interactions = 0
 
     def end(self, rounds: int, stopped: str) -> None:
         """Append the end line: how many rounds there are and what stopped them, "rounds" or "plateau"."""
-        self._append({"type": "end", "rounds": rounds, "stopped": stopped})
+        self._append({"type": "end", "rounds": rounds, "stopped": stopped}, sync=True)
 
-    def _append(self, *bodies: dict[str, Any]) -> None:
+    def _append(self, *bodies: dict[str, Any], sync: bool = False) -> None:
         lines, last = [], self._last
         for body in bodies:
             line, last = chain.chained(chain.storable(body), last)
@@ -176,7 +183,7 @@ class Writer:
         if self._path.stat().st_size != self._size:
             raise BadInput(f"{self._path} was changed while this run wrote it: is another run using the folder?")
         try:
-            chain.append(self._path, lines)
+            chain.append(self._path, lines, sync=sync)
         except OSError as error:
             reason = error.strerror or error
             raise BadInput(f"cannot write {self._path} ({reason}): make room, then go on with --resume") from error

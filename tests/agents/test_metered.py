@@ -16,7 +16,7 @@ def prompt(purpose: str, text: str = "hello") -> Prompt:
 class Clockwork:
     """Answers "hello" in two seconds of its own clock, and fails on anything else after one."""
 
-    name, digest, batch_invariant = "clockwork", "abc", True
+    name, digest, batch_invariant, reads_words = "clockwork", "abc", True, False
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -24,9 +24,9 @@ class Clockwork:
     async def complete(self, prompt: Prompt) -> Completion:
         if prompt.messages[0].content == "hello":
             self.now += 2
-            return Completion("hi", "stop", prompt_tokens=5, completion_tokens=3)
+            return Completion("hi", "stop", prompt_tokens=5, completion_tokens=3, cached_tokens=4, retries=1)
         self.now += 1
-        raise ModelError(prompt.messages[0].content, "failed")
+        raise ModelError(prompt.messages[0].content, "failed", retries=2)
 
 
 def test_calls_tokens_seconds_and_failures_are_counted_by_purpose() -> None:
@@ -43,11 +43,21 @@ def test_calls_tokens_seconds_and_failures_are_counted_by_purpose() -> None:
 
     asyncio.run(talk())
     assert json.loads(json.dumps(metered.counts())) == {
-        "draft": {"calls": 1, "prompt_tokens": 5, "completion_tokens": 3, "seconds": 2.0, "failures": {}},
+        "draft": {
+            "calls": 1,
+            "prompt_tokens": 5,
+            "cached_tokens": 4,
+            "completion_tokens": 3,
+            "retries": 1,
+            "seconds": 2.0,
+            "failures": {},
+        },
         "review": {
             "calls": 5,
             "prompt_tokens": 10,
+            "cached_tokens": 8,
             "completion_tokens": 6,
+            "retries": 2 * 1 + 3 * 2,
             "seconds": 7.0,
             "failures": {"refused": 1, "timeout": 2},
         },
@@ -57,7 +67,8 @@ def test_calls_tokens_seconds_and_failures_are_counted_by_purpose() -> None:
 
 def test_it_stands_for_its_model() -> None:
     metered = Metered(Clockwork())
-    assert (metered.name, metered.digest, metered.batch_invariant) == ("clockwork", "abc", True)
+    assert (metered.name, metered.digest) == ("clockwork", "abc")
+    assert (metered.batch_invariant, metered.reads_words) == (True, False)
 
 
 def test_other_errors_are_not_counted_as_answers() -> None:

@@ -32,6 +32,7 @@ class ScriptedModel:
     name: str = "scripted"
     digest: str = "scripted-1"
     batch_invariant: bool = True
+    reads_words: bool = True
     text: Callable[[Prompt], str] = echo
     logprobs: Callable[[Prompt], tuple[float, ...] | None] = flat
     failing: dict[str, str] = field(default_factory=dict)

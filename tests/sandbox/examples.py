@@ -72,10 +72,15 @@ def write_run(
 ) -> Path:
     writer = Writer.create(folder, header)
     for interactions in rounds:
-        writer.round(interactions, {"calls": 3, "failures": 0})
+        write_round(writer, interactions, {"calls": 3, "failures": 0})
     if end:
         writer.end(rounds=len(rounds), stopped="rounds")
     return folder
+
+
+def write_round(writer: Writer, interactions: Sequence[Interaction], summary: Mapping[str, Any]) -> None:
+    writer.interactions(interactions)
+    writer.round(summary)
 
 
 def _by_observer(ratings: Mapping[str, Rating] | float) -> dict[str, Rating]:

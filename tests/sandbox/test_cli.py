@@ -47,8 +47,9 @@ def run(
 ) -> Run:
     """Calls a command in this process, in an empty folder, with the scripted model behind every model's name."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sandbox.society.load_model", lambda name, batcher: model)
-    monkeypatch.setattr("sandbox.society.Encoder", lambda folder: Letters())
+    monkeypatch.setattr("agents.engines.load_model", lambda name, batcher: model)
+    for module in ("sandbox.cast", "sandbox.simulate"):
+        monkeypatch.setattr(f"{module}.Encoder", lambda folder: Letters())
 
     def call(*argv: str) -> Done:
         monkeypatch.setattr(sys, "argv", list(argv))
@@ -63,7 +64,8 @@ def run(
 
 def refused(done: Done, message: str) -> None:
     assert done.code == 2
-    talk = ("loading models", "round ", "dataset ", "observers' agreement")
+    account = ("purpose", "draft", "feedback", "revision", "observe", "all ")
+    talk = ("loading models", "round ", "dataset ", "observers' agreement", *account)
     lines = [line for line in done.err.splitlines() if not line.startswith(talk)]
     assert len(lines) == 1 and message in lines[0], done.err
 
@@ -137,7 +139,7 @@ def test_a_run_stops_at_its_plateau(run: Run, model: ScriptedModel) -> None:
 def test_too_many_failures_stop_a_run_that_can_go_on(run: Run, model: ScriptedModel) -> None:
     model.failing = {"draft": "timeout"}
     done = run("simulate", "--out", "a", *SMALL)
-    assert done.code == 3 and "9 of 9 calls failed, more than --max-failures 0.05 allows" in done.err
+    assert done.code == 3 and "3 of 54 calls failed, more than --max-failures 0.05 allows" in done.err
     model.failing = {}
     assert run("simulate", "--out", "a", "--resume", *SMALL).code == 0
     assert run("simulate", "--out", "b", *SMALL).code == 0
@@ -230,7 +232,7 @@ def test_a_full_disk_is_one_line_and_the_run_can_go_on(run: Run, fits: str) -> N
 
 
 def test_two_models_in_one_society_each_with_its_own_digest(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sandbox.society.load_model", lambda name, _: ScriptedModel(name=name, digest=f"of {name}"))
+    monkeypatch.setattr("agents.engines.load_model", lambda name, _: ScriptedModel(name=name, digest=f"of {name}"))
     done = run("simulate", "--out", "a", *SMALL, "--model", "x=2", "--model", "y=1", "--observer-model", "z")
     assert done.code == 0, done.err
     log = transcript.read(Path("a"))

@@ -36,13 +36,13 @@ def test_the_line_counts_this_process_and_the_whole_run() -> None:
     clock.now += 60
     for _ in range(3):
         board.add(interaction())
-    # 6 of the 8 calls of round 2 took a minute, 10 are left
-    assert board.done() == 0.75
+    # 6 of the 16 calls of rounds 2 and 3 took a minute, 10 are left
+    assert board.done() == 0.375
     assert board.line() == "7/12 interactions · 0.05/s · 0 tokens/s written, 1 read · 0 failed · 1.7 min left"
-    call(model, 2)
+    call(model, 1)  # one of the 8 was not made: the step before it had failed
     board.add(replace(interaction(), outcome="timeout"))
     board.end_round({"alignment": {"before": 4.0, "after": 5.0}, "engagement": {"before": 3.5, "after": None}})
-    assert (board.round, board.done()) == (3, 0.0)
+    assert (board.round, board.done()) == (3, 0.5)
     assert "8/12 interactions" in board.line() and "1 failed · alignment 4.00 → 5.00 · engagement 3.50" in board.line()
 
 

@@ -64,6 +64,25 @@ def test_probes_come_up_in_every_round_at_the_same_agents() -> None:
 
 
 @pytest.mark.parametrize(
+    ("questions", "probes", "share", "round", "expected"),
+    [
+        (QUESTIONS, (), 3, 1, "18889911"),
+        (QUESTIONS, (), 3, 2, "75547744"),
+        (QUESTIONS[2:], QUESTIONS[:2], 2, 1, "07110676"),
+        (QUESTIONS[2:], QUESTIONS[:2], 2, 3, "05110252"),
+        (QUESTIONS[:3], (), 1, 1, "10122102"),  # several laps in one round
+        (QUESTIONS[:3], (), 1, 3, "12102210"),
+    ],
+)
+def test_what_earlier_versions_dealt_stays(
+    questions: tuple[Question, ...], probes: tuple[Question, ...], share: int, round: int, expected: str
+) -> None:
+    stances = ["good", "bad", "good", "odd", "bad", "good", "good", "bad"]
+    dealt = deal(questions, stances, seed=7, round=round, share=share, probes=probes)
+    assert [q.id for q in dealt] == [f"q{digit}" for digit in expected]
+
+
+@pytest.mark.parametrize(
     ("name", "content", "message"),
     [
         ("q.jsonl", '{"text": "Why?"}\n{"text": ', r"q.jsonl line 2: not valid JSON"),

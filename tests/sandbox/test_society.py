@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from agents.errors import BadInput
+from sandbox.cast import Share, observer_kinds, parse_models
 from sandbox.config import SimulateOptions
-from sandbox.society import Share, draw_models, observer_kinds, parse_models, resolved, speech_of
+from sandbox.society import draw_models, resolved, rule_of
 
 
 def test_a_mix_of_models_is_normalised() -> None:
@@ -41,18 +42,18 @@ def test_speakers_are_drawn_by_seed_in_their_parts() -> None:
 
 
 def test_observers_by_short_and_full_name() -> None:
-    assert observer_kinds(["llm", "embedding", "llm:verdict", "llm:scale"]) == ["llm:verdict", "embedding", "llm:scale"]
-    with pytest.raises(BadInput, match="--observer judge: unknown observer; known: llm, llm:verdict"):
-        observer_kinds(["judge"])
+    given = ["llm", "embedding", "llm:verdict", "llm:scale"]
+    assert observer_kinds(given, "verdict") == ["llm:verdict", "embedding", "llm:scale"]
+    assert observer_kinds(given, "scale") == ["llm:scale", "embedding", "llm:verdict"]
 
 
 def test_an_own_rule_replaces_the_sandbox_rule(tmp_path: Path) -> None:
     rule = tmp_path / "rule.txt"
     rule.write_text("Be brief.\n")
-    assert speech_of(SimulateOptions(out=tmp_path, rule=rule)).rule == "Be brief."
+    assert rule_of(SimulateOptions(out=tmp_path, rule=[rule])) == "Be brief."
     rule.write_text(" \n")
     with pytest.raises(BadInput, match="the file is empty"):
-        speech_of(SimulateOptions(out=tmp_path, rule=rule))
+        rule_of(SimulateOptions(out=tmp_path, rule=[rule]))
 
 
 def test_run_toml_reads_back_and_holds_no_secret_of_the_call(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from memory.memory import Recollection
 from sandbox import transcript
 from sandbox.interaction import Interaction, Question, Step
 from sandbox.transcript import Writer, read, verify_chain
-from tests.sandbox.examples import BUS, HEADER, heard, interaction, step, write_run
+from tests.sandbox.examples import BUS, HEADER, heard, interaction, step, write_round, write_run
 
 FIRST = [interaction(1, 0), interaction(1, 1, draft=None, before={}, steps=[], outcome="timeout")]
 SECOND = [
@@ -102,9 +102,9 @@ def test_interactions_are_lazy_and_end_with_the_last_complete_round(tmp_path: Pa
 
 def test_what_is_appended_after_reading_is_not_seen(tmp_path: Path) -> None:
     writer = Writer.create(tmp_path, HEADER)
-    writer.round(FIRST, SUMMARY)
+    write_round(writer, FIRST, SUMMARY)
     run = read(tmp_path)
-    writer.round(SECOND, SUMMARY)
+    write_round(writer, SECOND, SUMMARY)
     assert len(run.rounds()) == 1 and len(list(run.interactions())) == 2
 
 
@@ -206,16 +206,16 @@ def test_there_must_be_something_to_resume(tmp_path: Path) -> None:
 def test_a_round_is_one_round(tmp_path: Path) -> None:
     writer = Writer.create(tmp_path, HEADER)
     with pytest.raises(ValueError):
-        writer.round([interaction(1, 0), interaction(2, 1)], SUMMARY)
+        write_round(writer, [interaction(1, 0), interaction(2, 1)], SUMMARY)
     assert verify_chain(tmp_path) == 1
 
 
 def test_a_second_writer_is_noticed(tmp_path: Path) -> None:
     first = Writer.create(tmp_path, HEADER)
     second, _ = Writer.resume(tmp_path, HEADER)
-    first.round(FIRST, SUMMARY)
+    write_round(first, FIRST, SUMMARY)
     with pytest.raises(BadInput, match="is another run using the folder"):
-        second.round(FIRST, SUMMARY)
+        write_round(second, FIRST, SUMMARY)
     assert verify_chain(tmp_path) == 4
 
 
@@ -249,7 +249,7 @@ def test_an_unfinished_file_goes_on_to_the_same_bytes(
         assert verify_chain(run) == 1 + 3 * played
         assert list(kept.interactions()) == (FIRST + SECOND)[: 2 * played]
         for interactions in (FIRST, SECOND)[played:]:
-            writer.round(interactions, SUMMARY)
+            write_round(writer, interactions, SUMMARY)
         writer.end(rounds=2, stopped="rounds")
         assert (run / transcript.FILE).read_bytes() == finished
 
@@ -266,7 +266,7 @@ def test_more_rounds_extend_a_finished_run(tmp_path: Path, finished: bytes) -> N
     run = run_of(tmp_path / "run", finished)
     writer, kept = Writer.resume(run, header_in(finished))
     assert kept.end is None
-    writer.round(THIRD, SUMMARY)
+    write_round(writer, THIRD, SUMMARY)
     writer.end(rounds=3, stopped="rounds")
     whole = write_run(tmp_path / "whole", [FIRST, SECOND, THIRD], {**HEADER})
     again = read(run)
@@ -326,9 +326,9 @@ def test_changed_lines_are_named(
 def test_a_write_that_fails_can_be_resumed(tmp_path: Path, finished: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """The disk fills in the middle of the second round: 300 bytes still fit."""
     writer = Writer.create(tmp_path, HEADER)
-    writer.round(FIRST, SUMMARY)
+    write_round(writer, FIRST, SUMMARY)
 
-    def full_disk(path: Path, lines: list[bytes]) -> None:
+    def full_disk(path: Path, lines: list[bytes], *, sync: bool) -> None:
         with path.open("ab") as file:
             file.write(b"".join(lines)[:300])
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -336,11 +336,11 @@ def test_a_write_that_fails_can_be_resumed(tmp_path: Path, finished: bytes, monk
     with monkeypatch.context() as patch:
         patch.setattr(transcript.chain, "append", full_disk)
         with pytest.raises(BadInput, match=r"\(No space left on device\): make room, then go on with --resume"):
-            writer.round(SECOND, SUMMARY)
+            write_round(writer, SECOND, SUMMARY)
     with pytest.raises(BadInput, match="was changed while"):
-        writer.round(SECOND, SUMMARY)
+        write_round(writer, SECOND, SUMMARY)
     writer, _ = Writer.resume(tmp_path, header_in(finished))
-    writer.round(SECOND, SUMMARY)
+    write_round(writer, SECOND, SUMMARY)
     writer.end(rounds=2, stopped="rounds")
     assert (tmp_path / transcript.FILE).read_bytes() == finished
 
