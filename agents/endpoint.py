@@ -81,7 +81,7 @@ class Endpoint:
             raise self._fault(response, raw)
         try:
             return json.loads(raw)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise Fault(
                 "invalid", self._told(f"{self.url} answered with something other than JSON: {raw!r}")
             ) from error

@@ -102,10 +102,22 @@ def vllm_command(where: Where) -> list[str] | None:
     Raises BadInput where vLLM is asked for and not at hand.
     """
     if where.engine == "local":
+        if where.vllm_command is not None:
+            raise BadInput("--engine local: starts no vLLM; leave --vllm-command out, or --engine")
         return None
-    if where.vllm_command:
-        return shlex.split(where.vllm_command)
+    if where.vllm_command is not None:
+        return _words(where.vllm_command)
     at_hand = vllm.command_at_hand()
     if where.engine == "vllm" and at_hand is None:
         raise BadInput("--engine vllm: vLLM is not installed here; name another environment's with --vllm-command")
     return at_hand if where.engine == "vllm" or vllm.gpu_at_hand() else None
+
+
+def _words(command: str) -> list[str]:
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        raise BadInput(f"--vllm-command {command}: {error}; close it") from None
+    if not words:
+        raise BadInput("--vllm-command: is empty; write how to start vLLM")
+    return words

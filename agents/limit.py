@@ -13,7 +13,6 @@ class Limit:
 
     most: int
     in_flight: int = 0
-    peak: int = 0  # the most that were in flight at once
     _allowed: int = field(init=False)
     _cuts: int = 0
     _answered_at_full_load: int = 0
@@ -28,7 +27,6 @@ class Limit:
     def send(self) -> int:
         """Count a call that is sent. Give what this returns to `overloaded`."""
         self.in_flight += 1
-        self.peak = max(self.peak, self.in_flight)
         return self._cuts
 
     def done(self, *, answered: bool) -> None:

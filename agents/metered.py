@@ -41,6 +41,7 @@ class Metered:
         self.batch_invariant = model.batch_invariant
         self.reads_words = model.reads_words
         self.usage: defaultdict[str, Usage] = defaultdict(Usage)
+        self.first_errors: dict[str, str] = {}  # by outcome, what the first of its kind said
         self._model = model
         self._clock = clock
 
@@ -53,6 +54,7 @@ class Metered:
             usage = self._count(prompt, began)
             usage.failures[error.outcome] += 1
             usage.retries += error.retries
+            self.first_errors.setdefault(error.outcome, str(error))
             raise
         usage = self._count(prompt, began)
         usage.prompt_tokens += completion.prompt_tokens

@@ -172,8 +172,9 @@ class LLMObserver:
         ratings = read_reply(self.reading, dimensions, prompt, reply, self.zero)
         outcome = OK if ratings else UNREADABLE
         logprobs = reply.choice_logprobs
-        mass = None if logprobs is None else label_mass(logprobs)
-        return ReadingCall(dimensions, prompt.digest(), logprobs, mass, outcome), ratings
+        if logprobs is None:
+            return ReadingCall(dimensions, prompt.digest(), None, None, outcome, reply.text), ratings
+        return ReadingCall(dimensions, prompt.digest(), logprobs, label_mass(logprobs), outcome), ratings
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,7 +82,14 @@ def label_mass(logprobs: Sequence[float]) -> float:
     return sum(math.exp(value) for value in logprobs)
 
 
+# A label stands alone: not in "6.5", "12", "2nd", "4-5" or "7/10", but in "**Rating:** 6", "6/7" and "6 out of 7".
+LABEL = re.compile(
+    r"""[\s*_#:"'(]* (?:rating [\s*_:"']*)? ([1-7]) (?! \w | [.,]\d | \s*[-–]\s*\d | \s*(?:/|out\ of)\s*(?!7\b)\d)""",
+    re.IGNORECASE | re.VERBOSE,
+)
+
+
 def label_rating(text: str) -> float | None:
     """The rating that `text` starts with, for servers without probabilities; None where that is no label."""
-    found = re.match(r"\s*([1-7])(?!\d)", text)
+    found = LABEL.match(text)
     return float(found[1]) if found else None

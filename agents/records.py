@@ -38,13 +38,17 @@ class Feedback:
 
 @dataclass(frozen=True, slots=True)
 class ReadingCall:
-    """One call of an observer: which dimensions it gave, and the raw probabilities it was read from."""
+    """One call of an observer: which dimensions it gave, and the raw probabilities it was read from.
+
+    A model that gives no probabilities is read by what it says: that is `reply`, else None.
+    """
 
     dimensions: tuple[Dimension, ...]
     digest: str
     logprobs: tuple[float, ...] | None
     label_mass: float | None
     outcome: str = OK
+    reply: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

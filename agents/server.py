@@ -37,7 +37,7 @@ from agents.limit import Limit
 T = TypeVar("T")
 
 KEY_VARIABLE = "SOCIAL_SANDBOX_API_KEY"
-MOST_CONNECTIONS = 16_384  # a loopback address has about 28,000 ports for outgoing connections
+MOST_CONNECTIONS = 8192  # far more than a server computes at once; each costs memory, and a port
 SPARE_FILES = 64  # that the process keeps for everything else
 LONGEST_BACKOFF = 30.0  # seconds between two attempts
 START_WAITS = (0.25, 1.0)  # seconds between the attempts to reach a server at the start
@@ -84,12 +84,12 @@ class ServerModel:
 
     async def complete(self, prompt: Prompt) -> Completion:
         """Answer `prompt`; raises ModelError when the last attempt has failed."""
-        word_ids = await self._ids_of(prompt) if prompt.choices and self.can.words else None
-        body = body_of(prompt, self.name, self.can, word_ids)
         timeouts = retries = 0
         while True:
+            endpoint = chosen(self.endpoints, prompt.key.agent, retries)
             try:
-                reply = await chosen(self.endpoints, prompt.key.agent, retries).call(body)
+                word_ids = await self._ids_of(prompt, endpoint) if prompt.choices and self.can.words else None
+                reply = await endpoint.call(body_of(prompt, self.name, self.can, word_ids))
                 return completion_of(prompt, reply, self.can, word_ids, retries)
             except Unreadable as error:
                 fault = Fault("invalid", str(error))
@@ -103,16 +103,18 @@ class ServerModel:
             await asyncio.sleep(backoff(self.patience.backoff, retries, prompt.seed))
             retries += 1
 
-    async def _ids_of(self, prompt: Prompt) -> WordIds | None:
-        """The tokens of a prompt's choices. They depend on its start and its choices alone; found once."""
+    async def _ids_of(self, prompt: Prompt, endpoint: Endpoint) -> WordIds | None:
+        """The tokens of a prompt's choices, found once: they depend on its start and choices alone. Raises Fault."""
         key = (prompt.start, prompt.choices)
         if key not in self._word_ids:
-            self._word_ids[key] = asyncio.create_task(find_word_ids(self.endpoints[0], self.name, prompt))
+            self._word_ids[key] = asyncio.create_task(find_word_ids(endpoint, self.name, prompt, self.can))
+        task = self._word_ids[key]
         try:
-            return await asyncio.shield(self._word_ids[key])
-        except Fault as fault:
-            self._word_ids.pop(key, None)
-            raise ModelError(fault.outcome, str(fault)) from fault
+            return await asyncio.shield(task)
+        except Fault:
+            if self._word_ids.get(key) is task:  # else another call already tries again
+                del self._word_ids[key]
+            raise
 
 
 @dataclass(slots=True)
@@ -147,13 +149,25 @@ async def connected(addresses: Sequence[Address], patience: Patience) -> AsyncIt
 
 def address(url: str) -> Address:
     """The server that a user named by `url`, with the key of $SOCIAL_SANDBOX_API_KEY. Raises BadInput."""
-    parts = urlsplit(url if "://" in url else f"http://{url}")
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise BadInput(f"--server {url}: is no address; write http://HOST:PORT")
-    if parts.username or parts.password:
+    if "@" in url:
         raise BadInput(f"--server: holds a password; leave it out and set {KEY_VARIABLE} in the environment")
+    try:
+        parts = urlsplit(url if "://" in url else f"http://{url}")
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # of a port or a bracketed host that is none
+        usable = False
+    if not usable:
+        raise BadInput(f"--server {url}: is no address; write http://HOST:PORT")
     path = parts.path.rstrip("/").removesuffix("/v1")
-    return Address(f"{parts.scheme}://{parts.netloc}{path}", os.environ.get(KEY_VARIABLE))
+    return Address(f"{parts.scheme}://{parts.netloc}{path}", api_key())
+
+
+def api_key() -> str | None:
+    """The key in the environment, without what a file's last line adds to it. Raises BadInput."""
+    key = os.environ.get(KEY_VARIABLE, "").strip()
+    if not key.isascii() or not key.isprintable():
+        raise BadInput(f"{KEY_VARIABLE}: holds characters that no key has; set it anew")
+    return key or None
 
 
 def chosen(endpoints: Sequence[Endpoint], agent: int, attempt: int) -> Endpoint:
@@ -169,10 +183,10 @@ def chosen(endpoints: Sequence[Endpoint], agent: int, attempt: int) -> Endpoint:
 def backoff(first: float, retries: int, seed: int) -> float:
     """Seconds to wait after so many retries: doubled each time, at most half a minute, ± half by the call's seed."""
     jitter = random.Random(seed + retries).random()
-    return min(LONGEST_BACKOFF, first * 2.0**retries) * (0.5 + jitter)
+    return min(LONGEST_BACKOFF, first * 2.0 ** min(retries, 99)) * (0.5 + jitter)
 
 
-async def find_word_ids(endpoint: Endpoint, model: str, prompt: Prompt) -> WordIds | None:
+async def find_word_ids(endpoint: Endpoint, model: str, prompt: Prompt, can: Abilities) -> WordIds | None:
     """The tokens of the prompt's choices, at the place behind its forced start in the server's own chat template.
 
     A template may cut a space off the end of the start; then the start is sent without it and the choices get it.
@@ -180,7 +194,7 @@ async def find_word_ids(endpoint: Endpoint, model: str, prompt: Prompt) -> WordI
     """
 
     async def tokens(reply: str) -> list[int]:
-        answer = await endpoint.ask("/tokenize", tokenize_body(model, prompt.messages, reply))
+        answer = await endpoint.ask("/tokenize", tokenize_body(prompt, model, can, reply))
         try:
             return [int(number) for number in answer["tokens"]]
         except (KeyError, TypeError, ValueError) as error:
@@ -217,9 +231,12 @@ def allowed_connections() -> int:
 async def _models(endpoint: Endpoint) -> list[str]:
     reply = await _asked(Endpoint.ask, endpoint, "/v1/models")
     try:
-        return [str(row["id"]) for row in reply["data"]]
+        names = [str(row["id"]) for row in reply["data"]]
     except (KeyError, TypeError) as error:
         raise BadInput(f"--server {endpoint.url}: lists no models ({error!r}); is it OpenAI-compatible?") from error
+    if not names:
+        raise BadInput(f"--server {endpoint.url}: lists no models; load one there")
+    return names
 
 
 async def _asked(ask: Callable[[Endpoint, str], Awaitable[T]], endpoint: Endpoint, what: str) -> T:

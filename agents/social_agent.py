@@ -76,7 +76,7 @@ class SocialAgent:
         return Feedback(
             peer=self.index,
             rating=rating,
-            reason=reply.text if reply.text.strip() != prompt.start.strip() else None,
+            reason=reply.text if reply.text.strip() not in ("", prompt.start.strip()) else None,
             digest=prompt.digest(),
             finish=reply.finish,
             logprobs=logprobs,

@@ -10,7 +10,7 @@ from pathlib import Path
 from agents.engines import Engines
 from agents.errors import BadInput
 from agents.language_model import LanguageModel, ModelError
-from agents.models import encoder_folder, root_model, short_name
+from agents.models import root_model, short_name
 from agents.observers import EmbeddingObserver, LLMObserver, load_statements, measure_zero
 from agents.rating import ReadingName, Zero
 from memory.encoder import Encoder
@@ -44,12 +44,6 @@ class Cast:
     encoder: Encoder
     _tables: dict[tuple[str, ...], QuestionTable] = field(default_factory=dict)
 
-    def filled(self, options: SimulateOptions) -> SimulateOptions:
-        """`options` with what the user left open filled in."""
-        model = options.model or [share.name for share in self.shares]
-        observer = [observer.name for observer in self.observers]
-        return options.model_copy(update={"model": model, "reading": self.reading, "observer": observer})
-
     def table(self, texts: Iterable[str]) -> QuestionTable:
         """The vectors of these questions; worlds with the same questions share one table."""
         key = tuple(texts)
@@ -58,13 +52,12 @@ class Cast:
         return self._tables[key]
 
 
-async def cast(options: SimulateOptions, engines: Engines) -> Cast:
+async def cast(options: SimulateOptions, engines: Engines, encoder: Encoder) -> Cast:
     """Load or reach the models that `options` name, and measure the zeros of those that rate. Raises BadInput."""
     shares = parse_models(options.model or [engines.default])
     for kind in options.observer:
         if kind not in OBSERVERS:
             raise BadInput(f"--observer {kind}: unknown observer; known: {', '.join(OBSERVERS)}")
-    encoder = Encoder(encoder_folder(options.encoder))
     judge = options.observer_model or root_model(shares[0].name)
     speakers = [share.name for share in shares]
     judges = [judge] if any(kind != "embedding" for kind in options.observer) else []

@@ -101,8 +101,8 @@ class SimulateOptions(BaseSettings):
 
     model: Names = Field(
         [],
-        description="speaker: a model that a --server lists, a hub name or a folder; a mix by --model A=0.7 --model B=0.3 "
-        "(the first listed one; without --server the embedded smollm2-135m-instruct)",
+        description="speaker: a model that a --server lists, a hub name or a folder; a mix by --model A=0.7 "
+        "--model B=0.3 (the first listed one; without --server the embedded smollm2-135m-instruct)",
     )
     server: Names = Field([], description="address of an OpenAI-compatible server, http://HOST:PORT (repeatable)")
     timeout: Number = Field(300.0, gt=0, description="seconds that a server may take for a call")

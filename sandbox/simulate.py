@@ -40,13 +40,16 @@ def run(options: SimulateOptions) -> list[Path]:
     worlds = each_world(options)
     require_folder(options)
     plans = [plan(world) for world in worlds]
+    encoder = Encoder(encoder_folder(options.encoder))
     if options.ray:
         from sandbox import cluster  # Ray is an extra
 
         cluster.play(options.ray, worlds)
     else:
-        asyncio.run(play(options, plans))
-    export = dataset.export([options.out], options.out / "dataset", Encoder(encoder_folder(options.encoder)))
+        asyncio.run(play(options, plans, encoder))
+    if options.worlds > 1:
+        write_settings(options.out, options, transcript.read(worlds[0].out).header)
+    export = dataset.export([options.out], options.out / "dataset", encoder)
     say(f"dataset {options.out / 'dataset'}: {export}")
     for world in worlds:
         say(closing(transcript.read(world.out)))
@@ -64,12 +67,12 @@ def require_folder(options: SimulateOptions) -> None:
     out = options.out
     if out.exists() and not out.is_dir():
         raise BadInput(f"--out {out}: is a file; name a folder")
-    one, several = (out / transcript.FILE).exists(), bool(transcript.world_folders(out))
+    one, several = (out / transcript.FILE).exists(), len(transcript.world_folders(out))
     if options.resume:
         if not one and not several:
             raise BadInput(f"--resume: {out} holds no transcript; leave --resume out to start a run there")
-        if one != (options.worlds == 1):
-            found = "one world" if one else f"{len(transcript.world_folders(out))} worlds"
+        if one != (options.worlds == 1) or several > options.worlds:
+            found = "one world" if one else f"{several} worlds"
             raise BadInput(f"--resume: {out} holds a run of {found}, not of --worlds {options.worlds}; name as many")
     elif out.exists() and any(out.iterdir()):
         raise BadInput(f"--out {out}: the folder is in use; add --resume to go on with its run, or name another")
@@ -95,25 +98,29 @@ def where(options: SimulateOptions, plans: Sequence[Plan]) -> Where:
     )
 
 
-async def play(options: SimulateOptions, plans: Sequence[Plan]) -> None:
+def write_settings(folder: Path, options: SimulateOptions, header: dict[str, Any]) -> None:
+    """Write run.toml."""
+    (folder / "run.toml").write_text(resolved(options, header, versions()), encoding="utf-8")
+
+
+async def play(options: SimulateOptions, plans: Sequence[Plan], encoder: Encoder) -> None:
     """Play the worlds of a run at once, on the same engines.
 
     A world that fails too much does not stop the others; TooManyFailures is raised when they have ended.
     """
     say("loading models")
     async with opened(where(options, plans), say) as engines:
-        actors = await cast(options, engines)
+        actors = await cast(options, engines, encoder)
         worlds = [world_of(plan, actors, resume=options.resume) for plan in plans]
-        (options.out / "run.toml").write_text(
-            resolved(actors.filled(options), worlds[0].built.header, versions()), encoding="utf-8"
-        )
         gc.freeze()  # what is loaded stays: searching it for garbage took a third of a round's CPU time
         board = scoreboard(worlds, options.round_limit)
         with shown(board) as show:
             async with running(play_world(world, board, show) for world in worlds) as tasks:
                 failures = [failed for failed in await asyncio.gather(*tasks) if failed]
-        calls = telemetry.account(meter for world in worlds for meter in world.built.meters)
-        table_console(stderr=True).print(calls)
+        meters = [meter for world in worlds for meter in world.built.meters]
+        table_console(stderr=True).print(telemetry.account(meters))
+        for error in telemetry.first_errors(meters):
+            say(f"first {error}")
     if failures:
         raise TooManyFailures("; ".join(failures))
 
@@ -139,7 +146,7 @@ def world_of(plan: Plan, actors: Cast, *, resume: bool) -> OpenWorld:
         say(f"resuming after round {len(played)}")
     else:
         writer = transcript.Writer.create(folder, built.header)
-    (folder / "run.toml").write_text(resolved(actors.filled(plan.options), built.header, versions()), encoding="utf-8")
+    write_settings(folder, plan.options, built.header)
     return OpenWorld(folder, built, writer, played)
 
 

@@ -157,8 +157,14 @@ def draw_models(shares: Sequence[Share], agents: int, seed: int) -> list[str]:
 
 
 def resolved(options: SimulateOptions, header: dict[str, Any], versions: dict[str, str]) -> str:
-    """The text of run.toml: every option as it was resolved, then versions and model digests."""
-    values = options.model_dump(mode="json", exclude={"config", "resume"}) | {"rounds": options.round_limit}
+    """The text of run.toml: every option, those left open as the header tells, then versions and model digests."""
+    found = {
+        "rounds": options.round_limit,
+        "model": options.model or [model["name"] for model in header["models"]],
+        "reading": header["speech"]["reading"],
+        "observer": [observer["name"] for observer in header["observers"]],
+    }
+    values = options.model_dump(mode="json", exclude={"config", "resume"}) | found
     digests = {model["name"]: model["digest"] for model in header["models"]}
     return toml_of({**values, "versions": versions, "digests": digests})
 

@@ -77,6 +77,14 @@ def account(meters: Iterable[Metered]) -> Table:
     return table
 
 
+def first_errors(meters: Iterable[Metered]) -> list[str]:
+    """What the first failure of each outcome said."""
+    told: dict[str, str] = {}
+    for meter in meters:
+        told = {**meter.first_errors, **told}
+    return [told[outcome] for outcome in sorted(told)]
+
+
 def _cells(usage: Usage) -> list[str]:
     failed = ", ".join(f"{count} {outcome}" for outcome, count in sorted(usage.failures.items()))
     numbers = (usage.calls, usage.prompt_tokens, usage.cached_tokens, usage.completion_tokens, usage.retries)

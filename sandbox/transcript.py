@@ -22,7 +22,8 @@ from sandbox.lines import interaction_of, line_of
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-SCHEMA = 1
+SCHEMA = 2
+READABLE = (1, 2)  # docs/transcript.md, "Changes"
 FILE = "transcript.jsonl"
 
 _ABOUT = ["round", "agent", "model", "stance", "question_id", "question", "topic"]
@@ -259,9 +260,9 @@ def _header_line(header: Mapping[str, Any]) -> dict[str, Any]:
 def _checked_header(path: Path, body: dict[str, Any]) -> dict[str, Any]:
     if body["type"] != "header":
         raise chain.bad_line(path, 1, f'is of type "{body["type"]}" where a header was needed: is this a transcript?')
-    if body.get("schema") != SCHEMA:
+    if body.get("schema") not in READABLE:
         raise BadInput(
-            f"{path} has transcript schema {body.get('schema')!r} and this version reads {SCHEMA}: "
+            f"{path} has transcript schema {body.get('schema')!r} and this version reads {READABLE[0]} to {SCHEMA}: "
             "use the version of social-sandbox that wrote it"
         )
     return body

@@ -48,8 +48,7 @@ def run(
     """Calls a command in this process, in an empty folder, with the scripted model behind every model's name."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("agents.engines.load_model", lambda name, batcher: model)
-    for module in ("sandbox.cast", "sandbox.simulate"):
-        monkeypatch.setattr(f"{module}.Encoder", lambda folder: Letters())
+    monkeypatch.setattr("sandbox.simulate.Encoder", lambda folder: Letters())
 
     def call(*argv: str) -> Done:
         monkeypatch.setattr(sys, "argv", list(argv))
@@ -140,6 +139,7 @@ def test_too_many_failures_stop_a_run_that_can_go_on(run: Run, model: ScriptedMo
     model.failing = {"draft": "timeout"}
     done = run("simulate", "--out", "a", *SMALL)
     assert done.code == 3 and "3 of 54 calls failed, more than --max-failures 0.05 allows" in done.err
+    assert "first timeout: scripted" in done.err
     model.failing = {}
     assert run("simulate", "--out", "a", "--resume", *SMALL).code == 0
     assert run("simulate", "--out", "b", *SMALL).code == 0

@@ -58,7 +58,9 @@ def test_an_own_rule_replaces_the_sandbox_rule(tmp_path: Path) -> None:
 
 def test_run_toml_reads_back_and_holds_no_secret_of_the_call(tmp_path: Path) -> None:
     options = SimulateOptions(out=tmp_path, model=['a "quoted" name'], until_plateau=True)
-    table = tomllib.loads(resolved(options, {"models": [{"name": "a.b", "digest": "d"}]}, {"python": "3"}))
+    header = {"models": [{"name": "a.b", "digest": "d"}], "speech": {"reading": "scale"}, "observers": [{"name": "o"}]}
+    table = tomllib.loads(resolved(options, header, {"python": "3"}))
+    assert table["reading"] == "scale" and table["observer"] == ["o"]
     assert table["rounds"] == 50 and table["model"] == ['a "quoted" name'] and table["digests"] == {"a.b": "d"}
     again = {name: table[name] for name in SimulateOptions.model_fields if name in table}
     assert SimulateOptions(**again).model == options.model
