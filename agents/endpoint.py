@@ -12,6 +12,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any, Literal
 
 import aiohttp
+import orjson
 
 from agents.limit import Limit
 
@@ -67,7 +68,7 @@ class Endpoint:
     async def ask(self, path: str, body: dict[str, Any] | None = None) -> Any:
         """The parsed reply of a path, by POST where there is a body, without waiting. Raises Fault."""
         method = "GET" if body is None else "POST"
-        data = None if body is None else json.dumps(body).encode()
+        data = None if body is None else _encoded(body)
         headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {self.key}"} if self.key else {})
         try:
             async with asyncio.timeout(self.timeout):
@@ -80,7 +81,7 @@ class Endpoint:
         if response.status != 200:
             raise self._fault(response, raw)
         try:
-            return json.loads(raw)
+            return _parsed(raw)
         except (ValueError, RecursionError) as error:
             raise Fault(
                 "invalid", self._told(f"{self.url} answered with something other than JSON: {raw!r}")
@@ -134,6 +135,23 @@ class Endpoint:
         """One short line, without the key, which some servers repeat."""
         line = " ".join(text.split())
         return (line.replace(self.key, "…") if self.key else line)[:TOLD]
+
+
+# orjson takes a quarter of json's time, which was a third of a call's, but refuses NaN and lone surrogates.
+
+
+def _encoded(body: dict[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(body)
+    except orjson.JSONEncodeError:
+        return json.dumps(body).encode()
+
+
+def _parsed(raw: bytes) -> Any:
+    try:
+        return orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        return json.loads(raw)
 
 
 def retry_after(header: str | None, now: datetime) -> float | None:

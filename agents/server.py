@@ -135,8 +135,12 @@ class Servers:
 async def connected(addresses: Sequence[Address], patience: Patience) -> AsyncIterator[Servers]:
     """Connect to the servers and ask each for its models. Raises BadInput where one does not answer."""
     connections = max(1, allowed_connections() // max(1, len(addresses)))
-    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=4)  # vLLM closes idle connections after 5 s
-    async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=None)) as session:
+    session = aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=4),  # vLLM closes idle connections after 5 s
+        timeout=aiohttp.ClientTimeout(total=None),
+        cookie_jar=aiohttp.DummyCookieJar(),  # nothing here sets cookies, and looking for them takes time
+    )
+    async with session:
         endpoints = [
             Endpoint(address.url, session, Limit(connections), patience.timeout, address.key) for address in addresses
         ]

@@ -1,11 +1,12 @@
-"""How fast is a round on a server, and does it stay so when the society grows? Runs of `simulate` on a mock server.
+"""How fast is a round on a server, and does it stay so when the society grows? Runs of `simulate` without a model.
 
     python benchmarks/rounds.py latency [--latency 0.2] [--rounds N] [--out FILE.json]
     python benchmarks/rounds.py scale [--sizes 10 30 100] [--out FILE.json]
 
-The mock (tests/fakes/mock_server.py) is a process of its own that takes any number of calls at once. An interaction is
-ten calls by the `scale` reading: a draft, four reviews, a revision, and two ratings before and after; four steps depend
-on each other (draft, review, revision, rating), so that a round cannot take less than four latencies.
+The server (benchmarks/canned_server.py) is a process of its own that takes any number of calls at once and gives each
+the same reply, for as little CPU as can be: what is measured is the client. An interaction is ten calls by the `scale`
+reading: a draft, four reviews, a revision, and two ratings before and after; four steps depend on each other (draft,
+review, revision, rating), so that a round cannot take less than four latencies.
 
     latency   10 × 10 agents, a fixed latency: seconds a round against four latencies, and the most calls in flight,
               of 600 that are ready together (four reviews and two ratings of each of 100 drafts)
@@ -44,9 +45,9 @@ Row = dict[str, Any]
 
 
 @contextmanager
-def mock(latency: float) -> Iterator[str]:
-    """The address of a mock server that lives while the block runs."""
-    command = [sys.executable, "-m", "tests.fakes.mock_server", "--port", "0", "--latency", str(latency)]
+def canned(latency: float) -> Iterator[str]:
+    """The address of a canned server that lives while the block runs."""
+    command = [sys.executable, "benchmarks/canned_server.py", "--latency", str(latency)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
@@ -74,7 +75,7 @@ def watch(process: subprocess.Popen[bytes], telemetry: Path, rounds: int) -> lis
     """The resident memory of the process, in MB, at the end of each round; returns after the last."""
     memory: list[float] = []
     while len(memory) < rounds:
-        time.sleep(0.05)
+        time.sleep(0.2)
         if process.poll() is not None:
             assert process.stderr is not None
             raise SystemExit(process.stderr.read().decode())
@@ -86,7 +87,7 @@ def watch(process: subprocess.Popen[bytes], telemetry: Path, rounds: int) -> lis
 
 def latency(seconds: float, rounds: int) -> list[Row]:
     """One row: the median and the best round after the first."""
-    with mock(seconds) as url:
+    with canned(seconds) as url:
         played = play(url, 10, rounds + 1)[1:]
         with urllib.request.urlopen(f"{url}/stats") as reply:
             peak = json.load(reply)["peak"]
@@ -109,7 +110,7 @@ def latency(seconds: float, rounds: int) -> list[Row]:
 def scale(sizes: list[int]) -> list[Row]:
     """A row a size; `ratio` and `cpu_ratio` are to the first."""
     rows: list[Row] = []
-    with mock(0.0) as url:
+    with canned(0.0) as url:
         for size in sizes:
             rounds = max(3, INTERACTIONS // size**2)
             played = play(url, size, rounds)
@@ -135,7 +136,7 @@ def scale(sizes: list[int]) -> list[Row]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["latency", "scale"])
-    parser.add_argument("--latency", type=float, default=0.2, help="seconds that the mock takes for a call")
+    parser.add_argument("--latency", type=float, default=0.2, help="seconds that the server takes for a call")
     parser.add_argument("--rounds", type=int, default=8, help="measured rounds of `latency`")
     parser.add_argument("--sizes", type=int, nargs="+", default=[10, 30, 100])
     parser.add_argument("--out", type=Path, help="write the table here as JSON, too")

@@ -33,7 +33,8 @@ MOST_LOSSES = 3  # of a world's workers, before the run gives the world up
 REACH_SECONDS = 5.0  # Ray itself would wait for minutes for a cluster that isn't there
 CANCEL_SECONDS = 10.0  # for the worlds to close what they have open
 HANDED_ON = (KEY_VARIABLE, CACHE_VARIABLE)
-HABITS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_COLOR_PREFIX": "0"}  # it reports to nobody, and in plain lines
+# It reports to nobody, and hands on what workers say in plain lines, equal ones too.
+HABITS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_COLOR_PREFIX": "0", "RAY_DEDUP_LOGS": "0"}
 
 
 def play(address: str, worlds: Sequence[SimulateOptions]) -> None:

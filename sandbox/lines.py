@@ -7,6 +7,7 @@ from typing import Any
 
 from agents.records import Answer, Feedback, Rating, ReadingCall
 from memory.memory import Recollection
+from sandbox.chain import storable
 from sandbox.interaction import Interaction, Question, Step
 
 # A rating is read from log-probabilities, so it keeps fewer digits than they do: recomputed from the log it agrees.
@@ -15,7 +16,7 @@ RATING_DIGITS = 4
 
 
 def line_of(interaction: Interaction) -> dict[str, Any]:
-    """The fields of an interaction: its last step flat (feedback, revision, after), the steps before in `earlier`."""
+    """The fields of an interaction, storable: its last step flat (feedback, revision, after), others in `earlier`."""
     body = _fields(interaction)
     *earlier, last = body.pop("steps") or [{"feedback": [], "revision": None, "after": {}}]
     return {"type": "interaction", **body, "earlier": earlier, **last}
@@ -49,13 +50,11 @@ def _fields(record: Any) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, (str, float, int)) or value is None:
-        return value
     if isinstance(value, tuple):
         return [_plain(inner) for inner in value]
     if isinstance(value, dict):
         return {name: _plain(inner) for name, inner in value.items()}
-    return _fields(value)
+    return _fields(value) if hasattr(value, "__slots__") else storable(value)
 
 
 def _step_of(step: Mapping[str, Any]) -> Step:

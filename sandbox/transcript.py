@@ -168,7 +168,7 @@ class Writer:
 
     def round(self, summary: Mapping[str, Any]) -> None:
         """End the round whose interactions were appended: append its line, with `summary`, and sync."""
-        closing = {**summary, "type": "round", "round": self._round, "interactions": self._interactions}
+        closing = chain.storable({**summary, "type": "round", "round": self._round, "interactions": self._interactions})
         self._append(closing, sync=True)
         self._interactions = 0
 
@@ -179,7 +179,7 @@ class Writer:
     def _append(self, *bodies: dict[str, Any], sync: bool = False) -> None:
         lines, last = [], self._last
         for body in bodies:
-            line, last = chain.chained(chain.storable(body), last)
+            line, last = chain.chained(body, last)
             lines.append(line)
         if self._path.stat().st_size != self._size:
             raise BadInput(f"{self._path} was changed while this run wrote it: is another run using the folder?")

@@ -160,7 +160,7 @@ def test_plain_pandas_reads_the_file(finished: bytes) -> None:
     [
         (b"", "has no header, the run broke off at its start: go on with --resume"),
         (b'{"type":"header"', "has no header"),
-        (b'{"type":"header","schema":2}\n', "has transcript schema 2 and this version reads 1"),
+        (b'{"type":"header","schema":3}\n', "has transcript schema 3 and this version reads 1 to 2"),
         (b'{"type":"round","round":1}\n', 'line 1 is of type "round" where a header was needed'),
         (b"[]\n", 'line 1 is not an object with a "type"'),
         (b"\xff\n", "line 1 is not JSON"),
