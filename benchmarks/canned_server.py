@@ -73,9 +73,10 @@ def length(head: bytes) -> int:
 
 def reply_to(body: bytes) -> bytes:
     """An observer asks for one token, and for room before it where no start can be forced."""
-    if b'"logprobs":true' not in body:
+    asked = body.replace(b": ", b":")
+    if b'"logprobs":true' not in asked:
         return ANSWER
-    return RATING if b'"max_tokens":9,' in body or b'"max_tokens":1,' in body else REVIEW
+    return RATING if b'"max_tokens":9,' in asked or b'"max_tokens":1,' in asked else REVIEW
 
 
 async def serve(latency: float) -> None:

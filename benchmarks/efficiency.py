@@ -26,8 +26,8 @@ from agents.models import encoder_folder
 from memory.encoder import Encoder
 from sandbox.cast import cast
 from sandbox.config import SimulateOptions, load
+from sandbox.play import where
 from sandbox.rounds import play_round
-from sandbox.simulate import where
 from sandbox.society import build, plan
 
 LAPTOP = ["--config", str(Path(__file__).parents[1] / "laptop.toml"), "--observer", "llm:verdict", "--rounds", "1"]

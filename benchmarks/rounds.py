@@ -9,18 +9,19 @@ reading: a draft, four reviews, a revision, and two ratings before and after; fo
 review, revision, rating), so that a round cannot take less than four latencies.
 
     latency   10 × 10 agents, a fixed latency: seconds a round against four latencies, and the most calls in flight,
-              of 600 that are ready together (four reviews and two ratings of each of 100 drafts)
-    scale     a latency of nothing: milliseconds an interaction and its ratio to the first size, and the memory of the
-              process after the first, a middle and the last round; 3,000 interactions, or three rounds where those
-              are more
+              of 600 that are ready together (four reviews and two ratings of each of 100 drafts). "bare" are the
+              seconds that aiohttp alone takes for as many calls of a like size that wait for each other in that way
+    scale     a latency of nothing: milliseconds an interaction and their ratio to the first size, and the memory of the
+              process after the first and the last round; 3,000 interactions, or three rounds where those are more
 
-CPU is that of `simulate` alone, from its telemetry. The first round, which opens connections, counts in `scale` only.
-The last line is the table as JSON.
+CPU is that of `simulate` alone, from its telemetry. The first round opens the connections, and is told apart. The last
+line is the table as JSON.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import re
 import subprocess
@@ -31,8 +32,10 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 from typing import Any
+
+import aiohttp
 
 CALLS = 10  # an interaction
 STEPS = 4  # that wait for each other
@@ -91,6 +94,7 @@ def latency(seconds: float, rounds: int) -> list[Row]:
         played = play(url, 10, rounds + 1)[1:]
         with urllib.request.urlopen(f"{url}/stats") as reply:
             peak = json.load(reply)["peak"]
+        alone = asyncio.run(bare(url, rounds + 1))[1:]
     took = [line["seconds"] for line in played]
     cpu = [line["cpu_seconds"] / (100 * CALLS) * 1000 for line in played]
     return [
@@ -100,6 +104,8 @@ def latency(seconds: float, rounds: int) -> list[Row]:
             "seconds": round(median(took), 3),
             "best": round(min(took), 3),
             "ratio": round(median(took) / (STEPS * seconds), 2),
+            "bare": round(median(alone), 3),
+            "to_bare": round(median(took) / median(alone), 2),
             "cpu_ms_a_call": round(median(cpu), 3),
             "peak": peak,
             "ready": 100 * READY,
@@ -107,28 +113,47 @@ def latency(seconds: float, rounds: int) -> list[Row]:
     ]
 
 
+async def bare(url: str, rounds: int) -> list[float]:
+    """Seconds of rounds of 100 interactions that are nothing but their calls."""
+    answer = {"messages": [{"role": "user", "content": "x" * 600}], "max_tokens": 96}
+    review = {**answer, "max_tokens": 40, "logprobs": True, "top_logprobs": 20}
+    rating = {**review, "max_tokens": 9}
+    took = []
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+
+        async def call(body: Row) -> Any:
+            async with session.post(f"{url}/v1/chat/completions", json=body) as response:
+                return await response.json()
+
+        async def interaction() -> None:
+            await call(answer)
+            before = asyncio.gather(call(rating), call(rating))
+            await asyncio.gather(*(call(review) for _ in range(4)))
+            await call(answer)
+            await asyncio.gather(call(rating), call(rating), before)
+
+        for _ in range(rounds):
+            began = time.monotonic()
+            await asyncio.gather(*(interaction() for _ in range(100)))
+            took.append(time.monotonic() - began)
+    return took
+
+
 def scale(sizes: list[int]) -> list[Row]:
-    """A row a size; `ratio` and `cpu_ratio` are to the first."""
+    """A row a size; ratios are to the first."""
     rows: list[Row] = []
     with canned(0.0) as url:
         for size in sizes:
             rounds = max(3, INTERACTIONS // size**2)
-            played = play(url, size, rounds)
-            interactions = size**2 * rounds
-            milliseconds = sum(line["seconds"] for line in played) / interactions * 1000
-            cpu = sum(line["cpu_seconds"] for line in played) / interactions * 1000
-            first = rows[0] if rows else {"ms": milliseconds, "cpu_ms": cpu}
-            rows.append(
-                {
-                    "agents": size**2,
-                    "rounds": rounds,
-                    "ms": round(milliseconds, 2),
-                    "ratio": round(milliseconds / first["ms"], 2),
-                    "cpu_ms": round(cpu, 2),
-                    "cpu_ratio": round(cpu / first["cpu_ms"], 2),
-                    "memory_mb": [round(played[place]["memory_mb"]) for place in (0, rounds // 2, rounds - 1)],
-                }
+            first, *later = play(url, size, rounds)
+            wall, cpu = (
+                [line[name] / size**2 * 1000 for line in (first, *later)] for name in ("seconds", "cpu_seconds")
             )
+            row = {"agents": size**2, "rounds": rounds, "ms": round(fmean(wall[1:]), 2), "first_ms": round(wall[0], 2)}
+            row |= {"cpu_ms": round(fmean(cpu[1:]), 2)}
+            base = rows[0] if rows else row
+            row |= {"ratio": round(row["ms"] / base["ms"], 2), "cpu_ratio": round(row["cpu_ms"] / base["cpu_ms"], 2)}
+            rows.append({**row, "memory_mb": [round(line["memory_mb"]) for line in (first, later[-1])]})
             print(rows[-1], file=sys.stderr, flush=True)
     return rows
 

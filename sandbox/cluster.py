@@ -19,8 +19,9 @@ from agents.errors import BadInput
 from agents.models import CACHE_VARIABLE, encoder_folder
 from agents.server import KEY_VARIABLE
 from memory.encoder import Encoder
-from sandbox import simulate
 from sandbox.config import SimulateOptions
+from sandbox.play import play as play_worlds
+from sandbox.play import say
 from sandbox.rounds import TooManyFailures
 from sandbox.society import plan
 
@@ -73,7 +74,7 @@ def play_here(world: SimulateOptions, working: Path, environment: Mapping[str, s
         raise BadInput(f"--ray: {told}; start the run in a folder that all nodes share") from error
     # Servers are not started here: the worlds of a node would each start their own.
     world = world.model_copy(update={"resume": True, "engine": "local"})
-    asyncio.run(simulate.play(world, [plan(world)], Encoder(encoder_folder(world.encoder))))
+    asyncio.run(play_worlds(world, [plan(world)], Encoder(encoder_folder(world.encoder))))
 
 
 def failed(tasks: Mapping[Any, SimulateOptions]) -> Iterator[str]:
@@ -83,7 +84,7 @@ def failed(tasks: Mapping[Any, SimulateOptions]) -> Iterator[str]:
         (task,), left = ray.wait(left)
         failure = failure_of(task, tasks[task])
         ended = "stopped" if failure else "done"
-        simulate.say(f"{tasks[task].out.name}: {ended}, {len(tasks) - len(left)} of {len(tasks)} worlds")
+        say(f"{tasks[task].out.name}: {ended}, {len(tasks) - len(left)} of {len(tasks)} worlds")
         if failure:
             yield failure
 

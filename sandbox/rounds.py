@@ -17,6 +17,10 @@ from sandbox.tasks import running
 from sandbox.transcript import Writer
 from sandbox.world import World
 
+# Interactions of a world that are played at once. With six calls each that is more than a server computes together;
+# others would only wait there, and take memory and time here (docs/performance.md).
+AT_ONCE = 1024
+
 
 @dataclass(frozen=True, slots=True)
 class Protocol:
@@ -136,8 +140,8 @@ async def play_round(
 ) -> AsyncGenerator[list[Interaction], None]:
     """The interactions of a round, fully rated, in agent order: as many at a time as are final.
 
-    All are played at once, and nothing in them depends on the order of completion. `on_interaction` is told of each
-    as it ends.
+    All are played at once (of very many, AT_ONCE), and nothing in them depends on the order of completion.
+    `on_interaction` is told of each as it ends.
     """
     world, protocol = society.world, society.protocol
     questions = deal(
@@ -149,11 +153,14 @@ async def play_round(
         probes=society.probes,
     )
 
+    gate = asyncio.Semaphore(AT_ONCE)
+
     async def one(index: int) -> Interaction:
-        peers = world.raters(round, index, protocol.raters)
-        interaction = await interact(
-            round, world.people[index], questions[index], peers, society.observers, revisions=protocol.revisions
-        )
+        async with gate:
+            peers = world.raters(round, index, protocol.raters)
+            interaction = await interact(
+                round, world.people[index], questions[index], peers, society.observers, revisions=protocol.revisions
+            )
         on_interaction(interaction)
         return interaction
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from agents.canonical import seed_of
 from agents.language_model import Completion, Prompt
 from agents.server import KEY_VARIABLE, Patience, ServerModel
 from sandbox import cli, transcript
@@ -54,7 +55,7 @@ def server() -> Iterator[MockServer]:
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
     """Calls simulate in this process, in an empty folder, on a server; between attempts it waits a hundredth second."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sandbox.simulate.Patience", lambda timeout, retries: Patience(timeout, retries, 0.01))
+    monkeypatch.setattr("sandbox.play.Patience", lambda timeout, retries: Patience(timeout, retries, 0.01))
     monkeypatch.setattr("sandbox.simulate.Encoder", lambda folder: Letters())
 
     def call(server: MockServer, out: str, *argv: str) -> Done:
@@ -466,3 +467,40 @@ def test_a_memory_smaller_than_what_agents_are_born_with_is_refused(run: Run, se
     assert done.code == 2
     assert done.last.startswith("simulate: --memory-limit 4: agents are born with --memories 5")
     assert not Path("a").exists()
+
+
+@pytest.mark.slow
+def test_a_large_society_is_whole_and_all_that_is_ready_is_in_flight(run: Run, server: MockServer) -> None:
+    server.behaviour.latency = 1.0
+    done = run(server, "large", "--size", "30", "--rounds", "1", "--raters", "4", "--observer", "llm:scale")
+    assert done.code == 0, done.err
+    found = interactions("large")
+    assert [interaction.agent for interaction in found] == list(range(900))
+    assert not failures(found)
+    assert 2000 < server.counters.peak <= 900 * 6
+    assert telemetry_calls("large") == 900 * 9
+
+
+def test_what_is_final_is_written_while_the_round_goes_on(run: Run, server: MockServer) -> None:
+    """The last agent's draft hangs once; all others are in the transcript before the call is given up."""
+    hanging: list[int] = []
+    written: list[int] = []
+
+    def last_draft_hangs_once(number: int, body: dict[str, Any]) -> Fault | None:
+        if body.get("seed") != seed_of(0, 1, 8, "draft"):
+            return None
+        hanging.append(number)
+        if len(hanging) == 1:
+            return Flaw.HANG
+        written.append(Path("run/transcript.jsonl").read_text().count('"type":"interaction"'))
+        return None
+
+    server.behaviour.faults = last_draft_hangs_once
+    done = run(server, "run", "--rounds", "1", "--timeout", "3")
+    assert done.code == 0, done.err
+    assert written == [8] and len(interactions("run")) == 9
+
+
+def telemetry_calls(folder: str) -> int:
+    (line,) = [json.loads(line) for line in Path(folder, "telemetry.jsonl").read_text().splitlines()]
+    return sum(usage["calls"] for model in line["models"].values() for usage in model.values())
