@@ -36,9 +36,10 @@ async def play(options: SimulateOptions, plans: Sequence[Plan], encoder: Encoder
     async with opened(where(options, plans), say) as engines:
         actors = await cast(options, engines, encoder)
         worlds = [world_of(plan, actors, resume=options.resume) for plan in plans]
-        # What is loaded stays, and a round makes few cycles: looking for garbage took a third of its CPU time.
+        # What is loaded stays, and a round makes few cycles: looking for garbage took a third of its CPU time, and more
+        # the more agents there were.
         gc.freeze()
-        gc.set_threshold(50_000, 20, 20)
+        gc.set_threshold(500_000, 20, 20)
         board = scoreboard(worlds, options.round_limit)
         with shown(board) as show:
             async with running(play_world(world, board, show) for world in worlds) as tasks:
