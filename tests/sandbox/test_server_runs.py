@@ -478,7 +478,7 @@ def test_a_large_society_is_whole_and_all_that_is_ready_is_in_flight(run: Run, s
     assert [interaction.agent for interaction in found] == list(range(900))
     assert not failures(found)
     assert 2000 < server.counters.peak <= 900 * 6
-    assert telemetry_calls("large") == 900 * 9
+    assert telemetry_calls("large") == 900 * 10
 
 
 def test_what_is_final_is_written_while_the_round_goes_on(run: Run, server: MockServer) -> None:
