@@ -1,11 +1,11 @@
-"""How much of the local model's speed does a society get, though its steps wait for each other?
+"""How much of an engine's speed does a society get, though its steps wait for each other?
 
     python benchmarks/efficiency.py [any option of simulate] [--json-out FILE.json]
 
-One round is played on the model in this process (laptop.toml's settings by default), and its calls are kept. Then the
-same prompts are given to the same engine all at once, as if nothing waited for anything. Efficiency is tokens/s (read
-and written) of the society divided by tokens/s of the bare engine; the zeros of the judges are measured before and
-count nowhere, nor does the embedding observer. The last line is the table as JSON.
+One round is played (laptop.toml's settings by default, so on the model in this process), and its calls are kept. Then
+the engine is started anew, so that it remembers nothing, and given the same prompts all at once, as if none waited for
+another. Efficiency is tokens/s (read and written) of the society divided by tokens/s of the bare engine; the zeros of
+the judges are measured before and count nowhere, nor does the embedding observer. The last line is the table as JSON.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Kept:
 
 
 async def measure(options: SimulateOptions) -> dict[str, Any]:
-    """Play a round, then give its prompts to the engine at once."""
+    """Play a round, then give its prompts to a fresh engine at once."""
     plans = [plan(options)]
     async with opened(where(options, plans), print) as engines:
         actors = await cast(options, engines, Encoder(encoder_folder(options.encoder)))
@@ -61,21 +61,20 @@ async def measure(options: SimulateOptions) -> dict[str, Any]:
         async for _ in play_round(built.society, 1, lambda interaction: None):
             pass
         society_seconds = time.monotonic() - began
-        read, written = (
-            sum(getattr(meter, name) for meter in built.meters) for name in ("prompt_tokens", "completion_tokens")
-        )
+    async with opened(where(options, plans), print) as engines:
+        models = await engines.models(list(kept))
+        asked = [(models[name], prompt) for name, model in kept.items() for prompt in model.prompts]
         began = time.monotonic()
-        answers = await asyncio.gather(
-            *(model.model.complete(prompt) for model in kept.values() for prompt in model.prompts)
-        )
+        answers = await asyncio.gather(*(model.complete(prompt) for model, prompt in asked))
         bare_seconds = time.monotonic() - began
-    bare_written = sum(answer.completion_tokens for answer in answers)
-    rates = (read + written) / society_seconds, (read + bare_written) / bare_seconds
+    tokens = sum(meter.prompt_tokens + meter.completion_tokens for meter in built.meters)
+    bare_tokens = sum(answer.prompt_tokens + answer.completion_tokens for answer in answers)
+    rates = tokens / society_seconds, bare_tokens / bare_seconds
     return {
         "agents": options.size**2,
         "calls": len(answers),
-        "tokens_read": read,
-        "tokens_written": written,
+        "tokens": tokens,
+        "bare_tokens": bare_tokens,
         "society_seconds": round(society_seconds, 1),
         "bare_seconds": round(bare_seconds, 1),
         "society_tokens_a_second": round(rates[0], 1),
