@@ -1,4 +1,4 @@
-"""What must come out the same on every machine: canonical JSON, digests of it, and the seed of every draw."""
+"""What must come out the same on every machine: text, canonical JSON, digests of it, and the seed of every draw."""
 
 from __future__ import annotations
 
@@ -19,6 +19,11 @@ def canonical_json(value: Any) -> str:
 def digest_of(value: Any) -> str:
     """blake2b (128 bits, hexadecimal) of the canonical JSON of `value`."""
     return hashlib.blake2b(canonical_json(value).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+def valid_text(text: str) -> str:
+    """`text` with its lone surrogates, which JSON and Python can hold and UTF-8 cannot, as U+FFFD."""
+    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def seed_of(run_seed: int, round: int, agent: int, purpose: str, other: int | str = 0) -> int:

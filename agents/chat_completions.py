@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from agents import prompts
+from agents.canonical import valid_text
 from agents.chat import SETTINGS, folded
 from agents.language_model import Completion, Finish, Prompt
 from agents.rating import SCALE_LABELS, label_rating
@@ -108,7 +109,7 @@ def completion_of(prompt: Prompt, reply: Any, can: Abilities, word_ids: WordIds 
         raise Unreadable(f"{written} tokens where at most {_room(prompt, can)} were asked for")
     start = word_ids.start if word_ids else prompt.start
     return Completion(
-        text=_valid(start + text if can.forced else text),
+        text=valid_text(start + text if can.forced else text),
         finish=FINISHES[reason],
         prompt_tokens=_count(usage, "prompt_tokens"),
         completion_tokens=written,
@@ -194,8 +195,3 @@ def _count(usage: Any, *path: str) -> int:
     for name in path:
         usage = usage.get(name) if isinstance(usage, Mapping) else None
     return usage if isinstance(usage, int) else 0
-
-
-def _valid(text: str) -> str:
-    """`text` with lone surrogates, which JSON can hold and UTF-8 cannot, replaced."""
-    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

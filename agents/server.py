@@ -245,17 +245,15 @@ async def _models(endpoint: Endpoint) -> list[str]:
 
 async def _asked(ask: Callable[[Endpoint, str], Awaitable[T]], endpoint: Endpoint, what: str) -> T:
     """`ask(endpoint, what)`, tried a few times. Raises BadInput."""
-    for wait in START_WAITS:
+    waits = iter(START_WAITS)
+    while True:
         try:
             return await ask(endpoint, what)
         except Fault as fault:
-            if not fault.passing:
+            wait = next(waits, None)
+            if wait is None or not fault.passing:
                 raise _unusable(fault) from fault
         await asyncio.sleep(wait)
-    try:
-        return await ask(endpoint, what)
-    except Fault as fault:
-        raise _unusable(fault) from fault
 
 
 def _unusable(fault: Fault) -> BadInput:

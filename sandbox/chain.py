@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agents.canonical import canonical_json
+from agents.canonical import canonical_json, valid_text
 from agents.errors import BadInput
 
 DIGITS = 6  # of every float
@@ -78,9 +78,9 @@ def chained(body: Mapping[str, Any], previous: str) -> tuple[bytes, str]:
 
 
 def storable(value: Any) -> Any:
-    """`value` as a file keeps it: floats rounded, tuples as lists, lone surrogates (which no UTF-8 holds) as U+FFFD."""
+    """`value` as a file keeps it: floats rounded, tuples as lists, every text valid."""
     if isinstance(value, str):
-        return value if value.isascii() else value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        return valid_text(value)
     if isinstance(value, float):
         return round(value, DIGITS)
     if isinstance(value, (list, tuple)):

@@ -9,7 +9,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from agents.batching import Batcher
     from agents.local import LocalModel
     from memory.encoder import Encoder
+    from tests.fakes.mock_server import MockServer
 
 
 @pytest.fixture(scope="session")
@@ -44,6 +45,15 @@ def encoder() -> Encoder:
     from memory.encoder import Encoder
 
     return Encoder(encoder_folder(EMBEDDED_ENCODER))
+
+
+@pytest.fixture
+def server() -> Iterator[MockServer]:
+    """A server without a model; it keeps the bodies that it is sent."""
+    from tests.fakes.mock_server import MockServer
+
+    with MockServer(keep_bodies=True) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

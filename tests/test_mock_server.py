@@ -12,7 +12,6 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from email.message import Message
 from typing import Any
 
@@ -28,12 +27,6 @@ from tests.fakes.mock_server import TOKEN, Behaviour, MockServer, token_count, t
 CHAT = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "May I?"}]
 SCALE = [{"role": "user", "content": "How good is it? Rate it from 1 (bad) to 7 (good)."}]
 CONTINUE: dict[str, Any] = {"continue_final_message": True, "add_generation_prompt": False}
-
-
-@pytest.fixture
-def server() -> Iterator[MockServer]:
-    with MockServer(keep_bodies=True) as running:
-        yield running
 
 
 def send(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -19,12 +19,6 @@ from tests.fakes.mock_server import MockServer
 
 BODY = {"model": "mock", "messages": [{"role": "user", "content": "Why?"}], "max_tokens": 8}
 SECRET = "sk-very-secret"
-
-
-@pytest.fixture
-def server() -> Iterator[MockServer]:
-    with MockServer(keep_bodies=True) as running:
-        yield running
 
 
 @asynccontextmanager
@@ -161,7 +155,20 @@ def test_calls_beyond_the_limit_wait_first_come_first_served(server: MockServer)
     assert [sorted(order[place : place + 2]) for place in (0, 2, 4)] == [[0, 1], [2, 3], [4, 5]]
 
 
-def test_a_call_that_is_given_up_frees_its_place_whether_it_waits_or_is_in_flight(server: MockServer) -> None:
+def give_up_both(hanging: asyncio.Task[Any], waiting: asyncio.Task[Any]) -> None:
+    waiting.cancel()
+    hanging.cancel()
+
+
+def give_up_as_it_is_admitted(hanging: asyncio.Task[Any], waiting: asyncio.Task[Any]) -> None:
+    hanging.cancel()  # its end admits the waiting one, which is cancelled before it wakes
+    asyncio.get_running_loop().call_soon(waiting.cancel)
+
+
+@pytest.mark.parametrize("give_up", [give_up_both, give_up_as_it_is_admitted])
+def test_a_call_that_is_given_up_frees_its_place(
+    server: MockServer, give_up: Callable[[asyncio.Task[Any], asyncio.Task[Any]], None]
+) -> None:
     server.behaviour.faults = on([1], Flaw.HANG)
 
     async def three() -> None:
@@ -169,29 +176,10 @@ def test_a_call_that_is_given_up_frees_its_place_whether_it_waits_or_is_in_fligh
             hanging, waiting, last = (asyncio.create_task(asked.call(BODY)) for _ in range(3))
             while not server.counters.requests:
                 await asyncio.sleep(0.01)
-            waiting.cancel()
-            hanging.cancel()
-            await asyncio.wait([hanging, waiting])
-            assert (await last)["choices"]
-            assert (asked.load, asked.limit.in_flight) == (0, 0)
-
-    asyncio.run(three())
-    assert server.counters.requests == 2
-
-
-def test_a_call_given_up_in_the_moment_it_is_admitted_frees_its_place(server: MockServer) -> None:
-    server.behaviour.faults = on([1], Flaw.HANG)
-
-    async def three() -> None:
-        async with endpoint(server.url, most=1) as asked:
-            hanging, waiting, last = (asyncio.create_task(asked.call(BODY)) for _ in range(3))
-            while not server.counters.requests:
-                await asyncio.sleep(0.01)
-            hanging.cancel()  # its end admits the waiting one, which is cancelled before it wakes
-            asyncio.get_running_loop().call_soon(waiting.cancel)
+            give_up(hanging, waiting)
             await asyncio.wait([hanging, waiting])
             assert (await asyncio.wait_for(last, 5))["choices"]
-            assert asked.load == 0
+            assert (asked.load, asked.limit.in_flight) == (0, 0)
 
     asyncio.run(three())
     assert server.counters.requests == 2

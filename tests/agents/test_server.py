@@ -56,12 +56,6 @@ def of_agent(agent: int, prompt: Prompt = DRAFT) -> Prompt:
 
 
 @pytest.fixture
-def server() -> Iterator[MockServer]:
-    with MockServer(keep_bodies=True) as running:
-        yield running
-
-
-@pytest.fixture
 def other() -> Iterator[MockServer]:
     with MockServer(keep_bodies=True) as running:
         yield running
