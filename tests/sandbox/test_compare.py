@@ -1,9 +1,13 @@
-"""Comparing runs: what is paired with what, intervals over questions, agreement, and what the answers are like."""
+"""Comparing runs: what is paired with what, intervals over questions, agreement, and what the answers are like.
+
+Runs by round are in test_curves.py, diversity in test_diversity.py.
+"""
 
 from __future__ import annotations
 
 import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +18,14 @@ from rich.console import Console
 from agents.errors import BadInput
 from sandbox import compare as module
 from sandbox.agreement import agreement
-from sandbox.compare import Comparison, compare, paired_difference, revision_table, table, to_json
-from sandbox.interaction import Interaction
+from sandbox.compare import compare, to_json
+from sandbox.compare_tables import comparison_table, revision_table
+from sandbox.comparison import Comparison
+from sandbox.config import ReplayCompareOptions
+from sandbox.interaction import Interaction, Question
+from sandbox.pairing import paired_difference
 from sandbox.texts import Texts, copied_share, describe
+from tests.fakes.letters import Letters
 from tests.sandbox.examples import BUS, CUP, HEADER, heard, interaction, rated, step, write_run
 
 
@@ -31,7 +40,7 @@ def society(folder: Path, drafts: dict[int, float], header: dict[str, Any] = HEA
 
 def printed(comparison: Comparison) -> str:
     console = Console(file=io.StringIO(), width=160)
-    console.print(table(comparison), revision_table(comparison))
+    console.print(comparison_table(comparison), revision_table(comparison))
     return console.file.getvalue()  # type: ignore[attr-defined]
 
 
@@ -108,23 +117,105 @@ def test_worlds_are_joined_one_by_one(tmp_path: Path) -> None:
             society(tmp_path / run / f"world-0{world}", {0: 2.0 + 2 * world + shift * world})
     comparison = compare(tmp_path / "a", tmp_path / "b")
     assert comparison.joined == 2 and comparison.ratings[0].difference == 0.5
+    assert (comparison.first.name, comparison.second.name) == ("a", "b")
 
 
 @pytest.mark.parametrize(
-    ("header", "drafts", "message"),
+    ("changed", "cup", "bus"),
     [
-        ({**HEADER, "seed": 1}, {0: 2.0}, "differ in: seed was 0, is 1"),
-        (HEADER, {7: 2.0}, "differ in: their questions"),
-        ({**HEADER, "world": {**HEADER["world"], "size": 3}}, {7: 2.0}, "differ in: world.size was 2, is 3"),
-        ({**HEADER, "observers": [{"name": "judge"}]}, {0: 2.0}, "nothing in common to compare by"),
+        ({"seed": 1}, {0: 3.0, 1: 7.0}, {2: 5.0}),  # by chance the same deal
+        ({"world": {**HEADER["world"], "share": 3}}, {1: 3.0, 2: 7.0}, {0: 5.0}),  # agent 1 alone is asked the same
     ],
 )
-def test_what_cannot_be_joined_is_refused(
-    tmp_path: Path, header: dict[str, Any], drafts: dict[int, float], message: str
+def test_runs_that_deal_otherwise_are_paired_by_question(
+    tmp_path: Path, changed: dict[str, Any], cup: dict[int, float], bus: dict[int, float]
 ) -> None:
-    a, b = society(tmp_path / "a", {0: 2.0}), society(tmp_path / "b", drafts, header)
-    with pytest.raises(BadInput, match=message):
+    """CUP: means 3 and 5 of two answers each; BUS: 5 and 5."""
+    a = society(tmp_path / "a", {0: 2.0, 1: 4.0, 2: 5.0})
+    b = write_run(tmp_path / "b", [[*_asked(CUP, cup), *_asked(BUS, bus)]], {**HEADER, **changed})
+    comparison = compare(a, b)
+    alignment = comparison.ratings[0]
+    assert (comparison.paired_by, comparison.joined, comparison.unmatched) == ("question", 2, (0, 0))
+    assert (alignment.first, alignment.second, alignment.difference) == (4.0, 5.0, 1.0)
+    assert (alignment.pairs, alignment.questions) == (2, 2)
+    assert (alignment.low, alignment.high) == (0.0, 2.0)
+    assert comparison.second.texts.answers == 3
+    told = " ".join(printed(comparison).split())
+    assert "2 questions paired by their means" in told and {"seed", "world.share"} & comparison.differing.keys()
+    assert f"the runs differ in {next(iter(comparison.differing))}" in told
+
+
+def test_a_question_is_paired_over_all_rounds_that_it_comes_up_in(tmp_path: Path) -> None:
+    a = write_run(tmp_path / "a", [[interaction(1, 0, before=2.0)], [interaction(2, 0, before=4.0)]])
+    b = society(tmp_path / "b", {0: 5.0, 2: 7.0}, {**HEADER, "seed": 1})
+    comparison = compare(a, b)
+    assert (comparison.ratings[0].first, comparison.ratings[0].second) == (3.0, 5.0)
+    assert (comparison.joined, comparison.unmatched) == (1, (0, 1))
+
+
+def _asked(question: Question, drafts: dict[int, float], round: int = 1) -> list[Interaction]:
+    return [interaction(round, agent, before=rating, question=question) for agent, rating in drafts.items()]
+
+
+def test_runs_without_a_question_in_common_are_refused(tmp_path: Path) -> None:
+    a, b = society(tmp_path / "a", {0: 2.0}), society(tmp_path / "b", {2: 2.0})
+    with pytest.raises(BadInput, match="a and .*b have no question in common: compare runs that were asked alike"):
         compare(a, b)
+
+
+def test_runs_without_an_observer_in_common_are_refused(tmp_path: Path) -> None:
+    a = society(tmp_path / "a", {0: 2.0})
+    b = society(tmp_path / "b", {0: 2.0}, {**HEADER, "observers": [{"name": "judge"}]})
+    with pytest.raises(BadInput, match="nothing in common to compare by"):
+        compare(a, b)
+
+
+def test_a_run_without_a_round_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="b has no complete round to compare: go on with simulate --resume"):
+        compare(society(tmp_path / "a", {0: 2.0}), write_run(tmp_path / "b", [], end=False))
+
+
+# --- forks
+
+BRANCHED = {**HEADER, "parent": {"run": "a", "round": 2}}
+
+
+def rounds(folder: Path, drafts: Sequence[float], header: dict[str, Any] = HEADER) -> Path:
+    """A run with one interaction a round, whose draft tells its rating; `drafts` are the ratings, round by round."""
+    played = [[interaction(n, before=rating, draft=f"I say {rating}.")] for n, rating in enumerate(drafts, start=1)]
+    return write_run(folder, played, header)
+
+
+@pytest.mark.parametrize("flipped", [False, True])
+def test_rounds_that_a_fork_shares_with_its_parent_are_left_out(tmp_path: Path, flipped: bool) -> None:
+    runs = [rounds(tmp_path / "a", [1, 2, 3, 4]), rounds(tmp_path / "b", [1, 2, 6, 7], BRANCHED)]
+    comparison = compare(*(runs[::-1] if flipped else runs))
+    assert (comparison.shared_rounds, comparison.joined, comparison.paired_by) == (2, 2, "question and agent")
+    assert sorted([comparison.ratings[0].first, comparison.ratings[0].second]) == [3.5, 6.5]
+    assert comparison.unmatched == (0, 0) and comparison.first.texts.answers == 2
+    assert [len(side.course.rounds) for side in (comparison.first, comparison.second)] == [4, 4]
+    assert "rounds 1 to 2 left out" in printed(comparison) and comparison.differing == {}
+
+
+def test_forks_of_one_run_share_what_the_earlier_one_does(tmp_path: Path) -> None:
+    earlier = {**HEADER, "parent": {"run": "a", "round": 1}, "seed": 5}
+    comparison = compare(rounds(tmp_path / "b", [1, 2, 6], BRANCHED), rounds(tmp_path / "c", [1, 5, 5], earlier))
+    assert (comparison.shared_rounds, comparison.paired_by) == (1, "question")
+    assert (comparison.ratings[0].first, comparison.ratings[0].second) == (4.0, 5.0)
+
+
+def test_a_fork_shares_nothing_with_a_stranger(tmp_path: Path) -> None:
+    comparison = compare(rounds(tmp_path / "b", [1, 2, 6], BRANCHED), rounds(tmp_path / "c", [3, 2, 6]))
+    assert comparison.shared_rounds == 0 and comparison.joined == 3
+
+
+def test_a_fork_that_played_no_further_is_refused(tmp_path: Path) -> None:
+    a, b = rounds(tmp_path / "a", [1, 2, 3]), rounds(tmp_path / "b", [1, 2], BRANCHED)
+    with pytest.raises(BadInput, match="b has only the rounds 1 to 2 that .* share"):
+        compare(a, b)
+
+
+# --- observers and headers
 
 
 def test_observers_can_be_named(tmp_path: Path) -> None:
@@ -139,6 +230,12 @@ def test_other_differences_than_the_models_are_told(tmp_path: Path) -> None:
     comparison = compare(society(tmp_path / "a", {0: 2.0}), society(tmp_path / "b", {0: 3.0}, header))
     assert comparison.differing == {"speech.rule": 'was "Be kind.", is "Obey."'}
     assert "besides their models the runs differ in speech.rule" in printed(comparison)
+
+
+def test_lists_that_differ_are_told_as_one(tmp_path: Path) -> None:
+    headers = [{**HEADER, "questions": [{"text": f"{name} {k}"} for k in range(50)]} for name in "ab"]
+    a, b = (society(tmp_path / str(number), {0: 2.0}, header) for number, header in enumerate(headers))
+    assert compare(a, b).differing == {"questions": "50 values differ"}
 
 
 # --- agreement
@@ -218,12 +315,75 @@ def test_json_holds_all_numbers(tmp_path: Path) -> None:
     assert body["first"]["revised"][0]["words"] == "higher" and body["part"] == "draft"
 
 
+@pytest.fixture
+def letters(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Letters in place of the encoder, whose folder is not looked for."""
+    monkeypatch.setattr(module, "encoder_folder", Path)
+    monkeypatch.setattr(module, "Encoder", lambda folder: Letters())
+
+
+@pytest.mark.usefixtures("letters")
 def test_main_prints_every_run_against_the_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     runs = [society(tmp_path / name, {0: 2.0, 2: 5.0}) for name in ("a", "[b]", "c:cat:")]
-    assert module.main(runs, "draft", tmp_path / "out.json") == 0
-    out = capsys.readouterr().out
-    assert "drafts of a and [b]" in out and "drafts of a and c:cat:" in out
+    assert module.main(ReplayCompareOptions(runs=runs, json_out=tmp_path / "out.json")) == 0
+    printed = capsys.readouterr()
+    assert "drafts of a and [b]" in printed.out and "drafts of a and c:cat:" in printed.out
+    assert "by round" not in printed.out and "rounds to plateau" not in printed.out  # each has one round
+    assert printed.err.startswith("encoding 2 answers ")  # equal ones once
     written = json.loads((tmp_path / "out.json").read_text("utf-8"))
     assert [body["second"]["name"] for body in written] == ["[b]", "c:cat:"]
     with pytest.raises(BadInput, match="1 run to compare: name two or more"):
-        module.main(runs[:1], "draft", None)
+        module.main(ReplayCompareOptions(runs=runs[:1]))
+
+
+@pytest.mark.usefixtures("letters")
+def test_main_puts_runs_of_several_rounds_side_by_side(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = [
+        write_run(tmp_path / f"{name}-and-a-very-long-name", [_asked(CUP, {0: 2, 1: 3}, n) for n in range(1, last + 1)])
+        for name, last in (("a", 3), ("b", 2), ("c", 3), ("d", 3))
+    ]
+    monkeypatch.setattr(module, "table_console", lambda: Console(width=120, markup=False, emoji=False))
+    module.main(ReplayCompareOptions(runs=runs))
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 120
+    cells = [[cell.strip() for cell in line.split("│")] for line in lines]
+    (third,) = [row for row in cells if row[1:2] == ["3"] and len(row) == 9 and "2.50 → 6.00" in row]  # by the verdict
+    assert third[2:8] == ["2.50 → 6.00", "4.00", "", "", "2.50 → 6.00", "4.00"]  # b has two rounds only
+    for row in (["A a-and-a-very-long-name", "3", "3"], ["B b-and-a-very-long-name", "not reached", "2"]):
+        assert ["", *row, "final answers", ""] in cells
+    assert "D d-and-a-very-long-name" in [line.strip() for line in lines]  # the fourth stands in tables of its own
+
+
+def test_nothing_is_encoded_of_runs_with_one_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "encoder_folder", lambda name: pytest.fail("an encoder was looked for"))
+    runs = [society(tmp_path / name, {0: 2.0}) for name in "ab"]
+    assert module.main(ReplayCompareOptions(runs=runs)) == 0
+    more = [society(tmp_path / name, {0: 2.0, 1: 3.0}) for name in "cd"]
+    assert module.main(ReplayCompareOptions(runs=more, encoder="none")) == 0
+
+
+def test_a_picture_is_drawn_where_asked_for(tmp_path: Path) -> None:
+    runs = [rounds(tmp_path / name, [1, 2, 3]) for name in ("$a_b$", "_c")]
+    for name in ("one.svg", "two.svg", "one.png"):
+        module.main(ReplayCompareOptions(runs=runs, encoder="none", plot=tmp_path / name))
+    drawn = (tmp_path / "one.svg").read_text("utf-8")
+    assert (
+        drawn == (tmp_path / "two.svg").read_text("utf-8") and "<!-- A $a_b$ -->" in drawn and "<!-- B _c -->" in drawn
+    )
+    assert (tmp_path / "one.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"plot": "curves.gif"}, "--plot .*curves.gif: no kind of picture; end it in one of .png, .svg, .pdf"),
+        ({"plot": "no/curves.png"}, "no/curves.png: No such file or folder"),
+        ({"json_out": "no/where.json"}, "no/where.json: No such file or folder"),
+    ],
+)
+def test_what_cannot_be_written_is_refused_at_once(tmp_path: Path, options: dict[str, str], message: str) -> None:
+    paths = {name: tmp_path / path for name, path in options.items()}
+    with pytest.raises(BadInput, match=message):
+        module.main(ReplayCompareOptions(runs=[tmp_path / "a", tmp_path / "b"], **paths))  # type: ignore[arg-type]

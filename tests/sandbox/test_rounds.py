@@ -1,8 +1,13 @@
 from __future__ import annotations
 
+import random
+from pathlib import Path
+
 import pytest
 
-from sandbox.rounds import Protocol, stop_reason
+from sandbox import transcript
+from sandbox.rounds import Protocol, Tally, stop_reason
+from tests.sandbox.examples import CUP, interaction, rated, write_run
 
 
 def protocol(**changes: object) -> Protocol:
@@ -41,3 +46,18 @@ def test_plateau_is_no_rise_by_gain_for_patience_rounds(scores: list[float], sto
 
 def test_a_plateau_does_not_stop_a_run_that_did_not_ask_for_it() -> None:
     assert stop_reason([10.0] * 5, protocol()) is None
+
+
+def test_interactions_count_alike_before_and_after_they_were_stored(tmp_path: Path) -> None:
+    draw = random.Random(3)
+    played = [
+        interaction(1, agent, before={"llm:verdict": rated(draw.uniform(1, 7), draw.uniform(1, 7))}, steps=[])
+        for agent in range(5)
+    ]
+    stored = list(transcript.read(write_run(tmp_path, [played])).interactions())
+    assert stored != played, "nothing was rounded"
+    tallies = [Tally("llm:verdict", frozenset({CUP.id})) for _ in range(2)]
+    for tally, interactions in zip(tallies, (played, stored), strict=True):
+        for one in interactions:
+            tally.add(one)
+    assert tallies[0].summary() == tallies[1].summary()
