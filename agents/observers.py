@@ -44,6 +44,9 @@ UNREADABLE = "unreadable"  # the outcome of a reply that gives no rating
 STATEMENTS = Path(__file__).parent / "data" / "values.json"
 LEAN = 0.02  # the difference of similarities that takes an embedding's alignment from 4 to 1 + 6 σ(1) = 5.4
 
+# What ratings are read from is rounded first, as the transcript keeps it: read again from there they are the same.
+LOGGED_DIGITS = 6
+
 Role = Literal["observer", "peer"]
 
 
@@ -76,6 +79,13 @@ def read_reply(
         return read(reading, dimensions, reply.choice_logprobs, zero)
     rating = label_rating(reply.text.removeprefix(prompt.start)) if reading == "scale" else None
     return {} if rating is None else {dimensions[0]: rating}
+
+
+def as_logged(reply: Completion) -> Completion:
+    """The reply with its log-probabilities rounded to LOGGED_DIGITS."""
+    if reply.choice_logprobs is None:
+        return reply
+    return replace(reply, choice_logprobs=tuple(round(value, LOGGED_DIGITS) for value in reply.choice_logprobs))
 
 
 def observation(
@@ -117,7 +127,7 @@ async def measure_zero(model: LanguageModel, role: Role) -> Zero:
         if reply.choice_logprobs is None:
             raise BadInput(f"model {model.name}: gives no probabilities of words; read it by scale instead of verdict")
         odds.append(_log_odds(DIMENSIONS, reply.choice_logprobs))
-    return Zero(*(fmean(z[dimension] for z in odds) for dimension in DIMENSIONS))
+    return Zero(*(round(fmean(z[dimension] for z in odds), LOGGED_DIGITS) for dimension in DIMENSIONS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +176,7 @@ class LLMObserver:
         self, dimensions: tuple[Dimension, ...], prompt: Prompt
     ) -> tuple[ReadingCall, dict[Dimension, float]]:
         try:
-            reply = await self.model.complete(prompt)
+            reply = as_logged(await self.model.complete(prompt))
         except ModelError as error:
             return ReadingCall(dimensions, prompt.digest(), None, None, error.outcome), {}
         ratings = read_reply(self.reading, dimensions, prompt, reply, self.zero)

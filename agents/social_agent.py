@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from agents import prompts
 from agents.canonical import seed_of
 from agents.language_model import Key, LanguageModel, Message, ModelError, Prompt
-from agents.observers import UNREADABLE, read_reply
+from agents.observers import UNREADABLE, as_logged, read_reply
 from agents.rating import SCALE_LABELS, ReadingName, Zero, label_mass, words_of
 from agents.records import OK, Answer, Feedback
 from memory.memory import Memory, Recollection
@@ -68,7 +68,7 @@ class SocialAgent:
             choices=words_of(("alignment",)) if reading == "verdict" else SCALE_LABELS,
         )
         try:
-            reply = await self.model.complete(prompt)
+            reply = as_logged(await self.model.complete(prompt))
         except ModelError as error:
             return Feedback(self.index, None, None, prompt.digest(), None, outcome=error.outcome)
         logprobs = reply.choice_logprobs

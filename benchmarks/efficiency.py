@@ -26,9 +26,10 @@ from agents.models import encoder_folder
 from memory.encoder import Encoder
 from sandbox.cast import cast
 from sandbox.config import SimulateOptions, load
+from sandbox.opening import build
+from sandbox.plan import plan
 from sandbox.play import where
 from sandbox.rounds import play_round
-from sandbox.society import build, plan
 
 LAPTOP = ["--config", str(Path(__file__).parents[1] / "laptop.toml"), "--observer", "llm:verdict", "--rounds", "1"]
 
@@ -52,7 +53,7 @@ class Kept:
 async def measure(options: SimulateOptions) -> dict[str, Any]:
     """Play a round, then give its prompts to a fresh engine at once."""
     plans = [plan(options)]
-    async with opened(where(options, plans), print) as engines:
+    async with opened(where(options, options.size**2), print) as engines:
         actors = await cast(options, engines, Encoder(encoder_folder(options.encoder)))
         kept = {name: Kept(model) for name, model in actors.models.items()}
         actors.models.update(kept)
@@ -61,7 +62,7 @@ async def measure(options: SimulateOptions) -> dict[str, Any]:
         async for _ in play_round(built.society, 1, lambda interaction: None):
             pass
         society_seconds = time.monotonic() - began
-    async with opened(where(options, plans), print) as engines:
+    async with opened(where(options, options.size**2), print) as engines:
         models = await engines.models(list(kept))
         asked = [(models[name], prompt) for name, model in kept.items() for prompt in model.prompts]
         began = time.monotonic()

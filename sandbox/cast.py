@@ -76,6 +76,11 @@ async def cast(options: SimulateOptions, engines: Engines, encoder: Encoder) -> 
     )
 
 
+def judge_of(options: SimulateOptions) -> str:
+    """The model of the llm observer, of options that name their speakers."""
+    return options.observer_model or root_model(parse_models(options.model)[0].name)
+
+
 def parse_models(given: Sequence[str]) -> list[Share]:
     """Speakers from `NAME` or `NAME=PART`; parts are normalised, and must be given for all or for none."""
     split = [_name_and_part(text) for text in given]

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import errno
 import sys
+import webbrowser
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from agents.errors import BadInput
 from sandbox.config import (
     ReplayCompareOptions,
+    ReplayForkOptions,
     ReplayShowOptions,
     ReplayVerifyOptions,
     SimulateOptions,
@@ -67,13 +70,23 @@ def subcommand(prog: str, commands: dict[str, tuple[str, Command]], argv: Sequen
 
 def _simulate(argv: Sequence[str]) -> int:
     options = load(SimulateOptions, argv, prog="simulate")
-    from sandbox.rounds import TooManyFailures
+    if options.resume:
+        from sandbox.settings import settings_of
+
+        options = load(SimulateOptions, argv, prog="simulate", base={**settings_of(options.out), "out": options.out})
     from sandbox.simulate import run
 
+    return _played("simulate", lambda: run(options))
+
+
+def _played(prog: str, play: Callable[[], Sequence[Path]]) -> int:
+    """Play worlds and print their pages."""
+    from sandbox.rounds import TooManyFailures
+
     try:
-        folders = run(options)
+        folders = play()
     except TooManyFailures as error:
-        return _say("simulate", str(error), 3)
+        return _say(prog, str(error), 3)
     for folder in folders:
         print(folder / "report.html")
     return 0
@@ -86,8 +99,12 @@ def _replay(argv: Sequence[str]) -> int:
 def _show(argv: Sequence[str]) -> int:
     options = load(ReplayShowOptions, argv, prog="replay show")
     from sandbox.report.page import write_report
+    from sandbox.transcript import world_folders
 
-    print(write_report(options.run))
+    pages = [write_report(folder) for folder in world_folders(options.run) or [options.run]]
+    print(*pages, sep="\n")
+    if options.open and not webbrowser.open(pages[0].resolve().as_uri()):
+        return _say("replay show", "found no browser to open the page in: open it yourself", 1)
     return 0
 
 
@@ -95,24 +112,30 @@ def _compare(argv: Sequence[str]) -> int:
     options = load(ReplayCompareOptions, argv, prog="replay compare")
     from sandbox import compare
 
-    return compare.main(options.runs, options.part, options.json_out)
+    return compare.main(options)
 
 
 def _verify(argv: Sequence[str]) -> int:
     options = load(ReplayVerifyOptions, argv, prog="replay verify")
-    from sandbox.transcript import read, verify_chain
+    from sandbox import verify
 
-    read(options.run)  # a run that is not there is bad input, not a failed check
-    try:
-        lines = verify_chain(options.run)
-    except BadInput as error:
-        return _say("replay verify", str(error), 1)
-    print(f"verified the chain of {lines} lines")
-    return 0
+    return verify.main(options)
+
+
+def _fork(argv: Sequence[str]) -> int:
+    prog = "replay fork"
+    named = load(ReplayForkOptions, argv, prog=prog)
+    from sandbox.fork import fork
+    from sandbox.settings import options_of, settings_of
+
+    before = options_of(named.run)
+    options = load(ReplayForkOptions, argv, prog=prog, base=settings_of(named.run))
+    return _played(prog, lambda: [fork(options, before)])
 
 
 REPLAY: dict[str, tuple[str, Command]] = {
     "show": ("write the report page of a run", _show),
-    "compare": ("put runs side by side, paired by question and agent", _compare),
-    "verify": ("check the chain of a run's transcript", _verify),
+    "compare": ("put runs side by side: paired by question, and by round", _compare),
+    "verify": ("play a run again from its transcript alone and compare every line", _verify),
+    "fork": ("go on from a round of a run under other settings", _fork),
 }

@@ -20,10 +20,10 @@ from agents.models import CACHE_VARIABLE, encoder_folder
 from agents.server import KEY_VARIABLE
 from memory.encoder import Encoder
 from sandbox.config import SimulateOptions
+from sandbox.plan import plan
 from sandbox.play import play as play_worlds
 from sandbox.play import say
 from sandbox.rounds import TooManyFailures
-from sandbox.society import plan
 
 try:
     import ray
@@ -32,7 +32,6 @@ except ImportError:
 
 MOST_LOSSES = 3  # of a world's workers, before the run gives the world up
 REACH_SECONDS = 5.0  # Ray itself would wait for minutes for a cluster that isn't there
-CANCEL_SECONDS = 10.0  # for the worlds to close what they have open
 HANDED_ON = (KEY_VARIABLE, CACHE_VARIABLE)
 # It reports to nobody, and hands on what workers say in plain lines, equal ones too.
 HABITS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_COLOR_PREFIX": "0", "RAY_DEDUP_LOGS": "0"}
@@ -53,13 +52,9 @@ def play(address: str, worlds: Sequence[SimulateOptions]) -> None:
             remote.options(name=world.out.name).remote(world, Path.cwd(), environment): world
             for world in worlds
         }
-        try:
-            failures = sorted(failed(tasks))
-        except BaseException:
-            for task in tasks:
-                ray.cancel(task)
-            ray.wait(list(tasks), num_returns=len(tasks), timeout=CANCEL_SECONDS)
-            raise
+        # Where this raises, leaving the cluster ends the other worlds. They are not cancelled first: a cancel that meets
+        # a task's own end kills this process (Ray 2.60, "Tried to complete task that was not pending").
+        failures = sorted(failed(tasks))
     if failures:
         raise TooManyFailures("; ".join(failures))
 

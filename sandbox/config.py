@@ -1,7 +1,7 @@
 """Every option of `simulate` and `replay`, declared once, and the way that all commands read theirs.
 
-An option comes from a flag, else from the TOML file named by `--config`, else from the environment
-(`SOCIAL_SANDBOX_SEED=3`), else from its default here.
+An option comes from a flag, else from the TOML file named by `--config`, else from the settings of the run that goes on
+(`simulate --resume`, `replay fork`), else from the environment (`SOCIAL_SANDBOX_SEED=3`), else from its default here.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import difflib
 import os
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, TypeVar
 
@@ -38,6 +38,8 @@ def split_words(value: object) -> object:
     return value.split(",") if isinstance(value, str) else value
 
 
+FOUND = ("versions", "digests")  # tables of a run.toml that are no options
+
 Layout = Literal["good", "bad", "half", "mixed"]
 Names = Annotated[list[str], NoDecode, BeforeValidator(split_words)]
 Words = Annotated[Names, Field(min_length=1)]
@@ -61,7 +63,9 @@ class SimulateOptions(BaseSettings):
     model_config = OPTIONS
 
     out: Path = Field(description="run folder to write, for example runs/first")
-    resume: CliImplicitFlag[bool] = Field(False, description="continue the run in --out after its last complete round")
+    resume: CliImplicitFlag[bool] = Field(
+        False, description="go on with the run in --out, with its own settings where no others are given"
+    )
     config: Path | None = Field(None, description="TOML file with any of these options")
     seed: int = Field(0, ge=0, description="decides every draw of the run")
     worlds: int = Field(
@@ -140,33 +144,55 @@ class SimulateOptions(BaseSettings):
 
 
 class ReplayShowOptions(BaseSettings):
-    """Write the report page of a run."""
+    """Write the report page of a run, or of each of its worlds."""
 
     model_config = OPTIONS
 
     run: CliPositionalArg[Path] = Field(description="run folder")
+    open: CliImplicitFlag[bool] = Field(False, description="open the page, the first world's, in your browser")
 
 
 class ReplayCompareOptions(BaseSettings):
-    """Put a run beside others, paired by question and agent."""
+    """Put a run beside others: paired by question (and by agent, where agents are asked the same), and by round."""
 
     model_config = OPTIONS
 
     runs: CliPositionalArg[list[Path]] = Field(description="two or more run folders; the first is the baseline")
     part: Literal["draft", "final"] = Field("draft", description="compare drafts or final answers")
+    encoder: str = Field(
+        "all-minilm-l6-v2",
+        description='sentence-transformers model that the similarity of answers is measured with, or "none"',
+    )
+    plateau_gain: Number = Field(0.1, ge=0, description="least rise of mean alignment × engagement that counts")
+    plateau_patience: int = Field(2, ge=1, description="rounds without such a rise that make a plateau")
     json_out: Path | None = Field(None, description="also write the comparison to this JSON file")
+    plot: Path | None = Field(None, description="also draw the curves by round into this file: .png, .svg or .pdf")
 
 
 class ReplayVerifyOptions(BaseSettings):
-    """Check the chain of a run's transcript, line by line."""
+    """Play a run again from its transcript alone, without a language model, and compare every line."""
 
     model_config = OPTIONS
 
     run: CliPositionalArg[Path] = Field(description="run folder")
+    encoder: str = Field("all-minilm-l6-v2", description="sentence-transformers model that the run was made with")
+    model: CliImplicitFlag[bool] = Field(
+        False, description="also ask the run's models everything again and count the identical replies"
+    )
+    server: Names = Field([], description="where they are, if not where the run found them (repeatable)")
 
 
-def load(settings: type[Settings], argv: Sequence[str], *, prog: str) -> Settings:
-    """The options of `settings` from flags, `--config` file and environment; raises BadInput in one line.
+class ReplayForkOptions(SimulateOptions):
+    """Go on from a moment of a run in a new one; any option of simulate changes what comes after it."""
+
+    run: CliPositionalArg[Path] = Field(description="folder of the run to branch from")
+    at: int = Field(ge=0, description="the last round that both runs share; 0 branches before the first")
+
+
+def load(
+    settings: type[Settings], argv: Sequence[str], *, prog: str, base: Mapping[str, Any] | None = None
+) -> Settings:
+    """The options of `settings` from flags, `--config` file, `base` and environment; raises BadInput in one line.
 
     `-h` prints the help and exits.
     """
@@ -191,7 +217,7 @@ def load(settings: type[Settings], argv: Sequence[str], *, prog: str) -> Setting
     except SettingsError as error:
         raise BadInput(" ".join(str(error).split())) from error
     named = flags().get("config") or os.environ.get("SOCIAL_SANDBOX_CONFIG")
-    table = _read_table(Path(named), settings) if named else {}
+    table = {**(base or {}), **(read_table(Path(named), settings) if named else {})}
     try:
         found = Sourced(**table).model_dump()
     except ValidationError as error:
@@ -207,7 +233,8 @@ def nearest(name: str, known: Sequence[str]) -> str:
     return f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"
 
 
-def _read_table(path: Path, settings: type[BaseSettings]) -> dict[str, Any]:
+def read_table(path: Path, settings: type[BaseSettings]) -> dict[str, Any]:
+    """The options in a TOML file. Raises BadInput: it can't be read, or has a key that is no option."""
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -216,9 +243,9 @@ def _read_table(path: Path, settings: type[BaseSettings]) -> dict[str, Any]:
         raise BadInput(f"--config {path}: not readable as TOML ({error})") from error
     known = [name for name in settings.model_fields if name != "config"]
     for key in table:
-        if key not in known:
+        if key not in known and key not in FOUND:
             raise BadInput(f"--config {path}: unknown key {key!r}; {nearest(key, known)}")
-    return table
+    return {key: value for key, value in table.items() if key not in FOUND}
 
 
 def _one_line(error: ValidationError, prog: str) -> str:

@@ -42,9 +42,11 @@ class Scoreboard:
     _started: float = field(init=False)
     _before: Counter[str] = field(init=False)
     _played_at_start: int = field(init=False)
+    _talked_at_start: int = field(init=False)
 
     def __post_init__(self) -> None:
-        self._started, self._before, self._played_at_start = self.clock(), self._counts(), self.played
+        self._started, self._before = self.clock(), self._counts()
+        self._played_at_start, self._talked_at_start = self.played, self.talked
 
     def add(self, interaction: Interaction) -> None:
         """Count one interaction."""
@@ -71,7 +73,7 @@ class Scoreboard:
         seconds = max(self.clock() - self._started, 1e-9)
         since = self._since()
         talked = self.played * self.interactions_a_round + self.talked
-        here = talked - self._played_at_start * self.interactions_a_round
+        here = talked - self._played_at_start * self.interactions_a_round - self._talked_at_start
         parts = [
             f"{talked}/{self.interactions_a_round * self.rounds} interactions",
             f"{here / seconds:.2f}/s",
@@ -88,8 +90,9 @@ class Scoreboard:
             return "starting"
         return f"{max(0, self._calls() - answered) * seconds / answered / 60:.1f} min left"
 
-    def _calls(self) -> int:
-        return self.calls_a_round * (self.rounds - self._played_at_start)
+    def _calls(self) -> float:
+        begun = self._talked_at_start / self.interactions_a_round
+        return max(1.0, self.calls_a_round * (self.rounds - self._played_at_start - begun))
 
     def _answered(self) -> int:
         """Calls that are done with; a round that is over counts whole, though failures may have spared it some."""
@@ -137,6 +140,28 @@ def shown(board: Scoreboard) -> Iterator[Callable[[], None]]:
             print(f"{head} · {board.line()}", file=sys.stderr, flush=True)
 
         yield from _repeated(show, PLAIN_SECONDS)
+
+
+@contextmanager
+def counting(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Show how many of about `total` there are while the block runs. Yields a function that counts more of them."""
+    console = Console(stderr=True)
+    if console.is_terminal:
+        columns = (BarColumn(20), TextColumn("{task.completed} {task.description}"))
+        with Progress(*columns, console=console, transient=True) as progress:
+            task = progress.add_task(what, total=total)
+            yield lambda more: progress.advance(task, more)
+    else:
+        counted, told = 0, time.monotonic()
+
+        def count(more: int) -> None:
+            nonlocal counted, told
+            counted += more
+            if time.monotonic() - told > PLAIN_SECONDS:
+                told = time.monotonic()
+                print(f"{counted} {what}", file=sys.stderr, flush=True)
+
+        yield count
 
 
 def _repeated(show: Callable[[], None], seconds: float) -> Iterator[Callable[[], None]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 from agents.errors import BadInput
@@ -11,21 +12,29 @@ from memory.encoder import Encoder
 from sandbox import dataset, transcript
 from sandbox.agreement import agreements
 from sandbox.config import SimulateOptions
-from sandbox.play import play, say, write_settings
+from sandbox.plan import Plan, plan
+from sandbox.play import play, say
 from sandbox.report.page import write_report
-from sandbox.society import plan
+from sandbox.settings import write_settings
 from sandbox.worlds import each_world
 
 
 def run(options: SimulateOptions) -> list[Path]:
     """Play the run that `options` describe, or go on with it. Returns the folders of its worlds.
 
-    Raises BadInput and TooManyFailures; an interrupted run keeps its complete rounds.
+    Raises BadInput and TooManyFailures; what an interrupted run has written stays.
     """
     worlds = each_world(options)
     require_folder(options)
-    plans = [plan(world) for world in worlds]
+    return played(options, [plan(world) for world in worlds])
+
+
+def played(options: SimulateOptions, plans: Sequence[Plan]) -> list[Path]:
+    """Play these worlds of a run, write what is made of their transcripts, and return their folders."""
     encoder = Encoder(encoder_folder(options.encoder))
+    worlds = [plan.options for plan in plans]
+    if options.worlds > 1:
+        write_settings(options.out, options)
     if options.ray:
         from sandbox import cluster  # Ray is an extra
 
@@ -49,12 +58,12 @@ def require_folder(options: SimulateOptions) -> None:
         raise BadInput(f"--out {out}: is a file; name a folder")
     one, several = (out / transcript.FILE).exists(), len(transcript.world_folders(out))
     if options.resume:
-        if not one and not several:
+        if not one and not several and not any((*out.glob("run.toml*"), *out.glob("world-*/run.toml*"))):
             raise BadInput(f"--resume: {out} holds no transcript; leave --resume out to start a run there")
-        if one != (options.worlds == 1) or several > options.worlds:
+        if (one or several) and (one != (options.worlds == 1) or several > options.worlds):
             found = "one world" if one else f"{several} worlds"
             raise BadInput(f"--resume: {out} holds a run of {found}, not of --worlds {options.worlds}; name as many")
-    elif out.exists() and any(out.iterdir()):
+    elif any(not path.is_dir() for path in out.rglob("*")):  # empty folders: a run broke off before its first file
         raise BadInput(f"--out {out}: the folder is in use; add --resume to go on with its run, or name another")
 
 

@@ -162,6 +162,7 @@ def test_an_interrupt_ends_the_workers(
     interrupting = when(lambda: server.counters.in_flight > 0, lambda: os.kill(os.getpid(), signal.SIGINT))
     assert simulate("--out", "run", "--worlds", "2", "--ray", cluster) == (130, "simulate: interrupted")
     interrupting.join()
+    psutil.wait_procs([*workers("world-00"), *workers("world-01")], timeout=30)
     assert not workers("world-00") and not workers("world-01")
 
 

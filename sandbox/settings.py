@@ -1,0 +1,64 @@
+"""run.toml: the settings of a run, every option with the value that it had, and what they were resolved to."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from agents.errors import BadInput
+from sandbox.config import SimulateOptions, load, read_table
+from sandbox.folders import write_whole
+from sandbox.toml import toml_of
+
+FILE = "run.toml"
+VERSIONED = ("social-sandbox", "mesa", "torch", "transformers", "sentence-transformers", "faiss-cpu", "numpy")
+
+
+def resolved(options: SimulateOptions, header: Mapping[str, Any]) -> str:
+    """The text of run.toml: every option, those left open as the header tells, then versions and model digests."""
+    found = {
+        "model": options.model or [model["name"] for model in header["models"]],
+        "reading": header["speech"]["reading"],
+        "observer": [observer["name"] for observer in header["observers"]],
+    }
+    digests = {model["name"]: model["digest"] for model in header["models"]}
+    return toml_of({**_given(options), **found, "versions": versions(), "digests": digests})
+
+
+def write_settings(folder: Path, options: SimulateOptions, header: Mapping[str, Any] | None = None) -> None:
+    """Write run.toml, whole or not at all; without a header, which is there once models are, as the options stand."""
+    text = toml_of(_given(options)) if header is None else resolved(options, header)
+    write_whole(folder / FILE, text)
+
+
+def settings_of(run: Path) -> dict[str, Any]:
+    """The options that the run in the folder `run` was played with, but for its folder; none where it has no run.toml.
+
+    Raises BadInput where that can't be read.
+    """
+    path = run / FILE
+    if not path.is_file():
+        return {}
+    return {name: value for name, value in read_table(path, SimulateOptions).items() if name != "out"}
+
+
+def options_of(run: Path) -> SimulateOptions:
+    """All options that a run was played with. Raises BadInput where it has no run.toml, or that can't be read."""
+    if not (run / FILE).is_file():
+        raise BadInput(f"{run / FILE} does not exist: it says how the run was played")
+    return load(SimulateOptions, ["--out", str(run)], prog="simulate", base=settings_of(run))
+
+
+def versions() -> dict[str, str]:
+    """The versions of what decides the words of a run."""
+    found = {"python": platform.python_version()}
+    for name in VERSIONED:
+        found[name] = importlib.metadata.version(name)
+    return found
+
+
+def _given(options: SimulateOptions) -> dict[str, Any]:
+    return options.model_dump(mode="json", exclude={"config", "resume"}) | {"rounds": options.round_limit}
