@@ -19,11 +19,11 @@ from agents.errors import BadInput
 from sandbox import compare as module
 from sandbox.agreement import agreement
 from sandbox.compare import compare, to_json
-from sandbox.compare_tables import comparison_table, revision_table
-from sandbox.comparison import Comparison
+from sandbox.compare.comparison import Comparison
+from sandbox.compare.pairing import paired_difference
+from sandbox.compare.tables import comparison_table, revision_table
 from sandbox.config import ReplayCompareOptions
 from sandbox.interaction import Interaction, Question
-from sandbox.pairing import paired_difference
 from sandbox.texts import Texts, copied_share, describe
 from tests.fakes.letters import Letters
 from tests.sandbox.examples import BUS, CUP, HEADER, heard, interaction, rated, step, write_run

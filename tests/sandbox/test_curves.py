@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from sandbox.compare import compare
-from sandbox.curves import Course, Round, course
-from sandbox.diversity import Encode
+from sandbox.compare.curves import Course, Round, course
+from sandbox.compare.diversity import Encode
+from sandbox.compare.pairing import read_run
 from sandbox.interaction import Interaction
-from sandbox.pairing import read_run
 from sandbox.transcript import Writer
 from tests.fakes.letters import Letters
 from tests.sandbox.examples import BUS, CUP, HEADER, interaction, rated, step, write_round, write_run

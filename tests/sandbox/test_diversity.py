@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from sandbox.diversity import (
+from sandbox.compare.diversity import (
     Change,
     Estimate,
     Said,

@@ -9,10 +9,10 @@ from rich.table import Table
 
 from agents.observers import DIMENSIONS
 from agents.rating import Dimension
-from sandbox.comparison import Comparison
-from sandbox.curves import Course, Round
-from sandbox.diversity import Change, Measure
-from sandbox.pairing import Difference
+from sandbox.compare.comparison import Comparison
+from sandbox.compare.curves import Course, Round
+from sandbox.compare.diversity import Change, Measure
+from sandbox.compare.pairing import Difference
 from sandbox.texts import Part
 
 TOLD: dict[Measure, str] = {

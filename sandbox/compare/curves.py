@@ -10,8 +10,8 @@ from pandas import DataFrame
 
 from agents.observers import DIMENSIONS
 from agents.rating import Dimension
-from sandbox.diversity import MEASURES, Change, Measure, Said, Vectors, changes, diversity
-from sandbox.pairing import INTERACTION, Run, part_of
+from sandbox.compare.diversity import MEASURES, Change, Measure, Said, Vectors, changes, diversity
+from sandbox.compare.pairing import INTERACTION, Run, part_of
 from sandbox.plateau import rounds_to_plateau
 from sandbox.texts import Part
 

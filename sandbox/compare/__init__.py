@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from agents.errors import BadInput
 from agents.models import encoder_folder
 from memory.encoder import Encoder
-from sandbox.compare_tables import change_table, comparison_table, course_tables, plateau_table, revision_table
-from sandbox.comparison import Comparison, common_observers, compared, to_json
+from sandbox.compare.comparison import Comparison, common_observers, compared, to_json
+from sandbox.compare.curves import Course, answers_of, course
+from sandbox.compare.diversity import Encode, Vectors
+from sandbox.compare.pairing import Run, pair, part_of, read_run
+from sandbox.compare.tables import change_table, comparison_table, course_tables, plateau_table, revision_table
 from sandbox.console import table_console
-from sandbox.curves import Course, answers_of, course
-from sandbox.diversity import Encode, Vectors
 from sandbox.folders import write_whole
-from sandbox.pairing import Run, pair, part_of, read_run
 from sandbox.texts import Part
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def main(options: ReplayCompareOptions) -> int:
     if options.json_out is not None:
         write_whole(options.json_out, f"[{', '.join(map(to_json, comparisons))}]\n")
     if options.plot is not None:
-        from sandbox.compare_plot import draw  # imports matplotlib
+        from sandbox.compare.plot import draw  # imports matplotlib
 
         draw(by_name, options.plot)
     return 0

@@ -13,8 +13,8 @@ from matplotlib.ticker import MaxNLocator
 
 from agents.observers import DIMENSIONS
 from agents.rating import Dimension
-from sandbox.compare_tables import observers_of
-from sandbox.curves import Course, Round
+from sandbox.compare.curves import Course, Round
+from sandbox.compare.tables import observers_of
 from sandbox.texts import Part
 
 
