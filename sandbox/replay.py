@@ -7,7 +7,7 @@ summaries of rounds) and compared with what the lines hold; a prompt that differ
 from __future__ import annotations
 
 import textwrap
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
@@ -20,14 +20,14 @@ from agents.observers import EmbeddingObserver, load_statements
 from agents.recorded import Recorded
 from agents.records import Answer, Feedback, ReadingCall
 from memory.encoder import Encoder
-from memory.memory import Memory, QuestionTable
-from sandbox.chain import Line, verified
+from memory.memory import QuestionTable
+from sandbox.chain import Line, bad_line, verified
 from sandbox.header import Header, generations, question_texts
 from sandbox.interaction import Interaction
-from sandbox.lines import interaction_of, line_of
+from sandbox.lines import line_of
 from sandbox.rounds import Lesson, Society, Tally, lessons, play_round, remember
 from sandbox.society import memories_at_birth, society_of
-from sandbox.transcript import Transcript
+from sandbox.transcript import Transcript, interaction_at
 
 REPLAYED = 3  # the first schema whose header holds all that a run is played from
 TOLERANCE = 1.01e-4  # of numbers: on another processor an encoder's differ, and what is rounded may round otherwise
@@ -37,6 +37,8 @@ ORDER = (
     *("type", "round", "agent", "model", "stance", "question", "recalled", "draft", "before", "earlier", "feedback"),
     *("revision", "after", "peer", "digest", "calls", "logprobs", "reply", "text", "reason", "finish", "outcome"),
 )
+
+ENDLESS = {"rounds": 0, "max_failures": 1.0}  # when a society ends: not asked, its rounds are played one by one
 
 Told = Callable[[Recorded], LanguageModel]
 
@@ -77,26 +79,21 @@ async def play_again(
     the run's schema is too old to be played again.
     """
     require_replayable(run)
-    embedding = None
-    if any(observer["kind"] == "embedding" for observer in run.header["observers"]):
-        embedding = EmbeddingObserver(encoder, load_statements())
     replies: dict[str, Completion | str] = {}
-    require_same_making(run.header, encoder, embedding)
-    memories = memories_at_birth(run.header, QuestionTable(encoder, question_texts(run.header)))
-    societies = [
-        (society_again(header, replies, embedding, memories, model_of), last)
-        for header, last in generations(run.header)
-    ]
+    try:
+        societies = societies_again(run.header, encoder, replies, model_of)
+    except (KeyError, TypeError, ValueError) as error:
+        raise bad_line(run.path, 1, f"is no header that a run can be played from ({error!r})") from error
     count = number = 0
     for played in rounds_of(run):
         if played.closing is not None and played.closing.body["type"] == "end":
-            require_equal(played.closing, "rounds", number, played.closing.body.get("rounds", ...))
+            compare(played.closing, number, played.closing.body.get("rounds", ...), "rounds")
             continue
         number += 1
         society = next(society for society, last in societies if last is None or number <= last)
         replies.clear()
         for line in played.lines:
-            replies.update(replies_of(interaction_of(line.body)))
+            replies.update(replies_of(interaction_at(run.path, line.number, line.body)))
         async for compared in compare_round(society, number, played):
             count += compared
             on_interactions(compared)
@@ -112,29 +109,37 @@ def require_replayable(run: Transcript) -> None:
         )
 
 
-def require_same_making(header: Header, encoder: Encoder, embedding: EmbeddingObserver | None) -> None:
-    """Raises Differs where this version's prompts, `encoder` or observers are not those that the run was made with."""
-    line = Line(1, 0, "", dict(header))
+def societies_again(
+    header: Header, encoder: Encoder, replies: Mapping[str, Completion | str], model_of: Told
+) -> list[tuple[Society, int | None]]:
+    """The society of each generation, with its last round; their agents are the same.
+
+    Models say what `replies` holds by then. Raises Differs where this version's prompts or observers, or `encoder`,
+    are not those that the run was made with.
+    """
+    embedding = None
+    if any(told["kind"] == "embedding" for made_with, _ in generations(header) for told in made_with["observers"]):
+        embedding = EmbeddingObserver(encoder, load_statements())
     for made_with, _ in generations(header):
-        require_equal(line, "prompts", prompts.fingerprint(), made_with["prompts"])
-        require_equal(line, "encoder", encoder.digest, made_with["encoder"])
-        for place, told in enumerate(made_with["observers"]):
-            if told["kind"] == "embedding" and embedding is not None:
-                compare(line, embedding.describe(), told, f"observers[{place}]")
+        require_same_making(made_with, encoder, embedding)
+    memories = memories_at_birth(header, QuestionTable(encoder, question_texts(header)))
+    societies = []
+    for made_with, last in generations(header):
+        speakers = [(model["name"], model["digest"]) for model in made_with["models"]]
+        judges = [(told["model"], told["digest"]) for told in made_with["observers"] if told["kind"] == "llm"]
+        models = {(name, digest): model_of(Recorded(name, digest, replies)) for name, digest in (*speakers, *judges)}
+        societies.append((society_of(made_with, models, embedding, memories, ENDLESS), last))
+    return societies
 
 
-def society_again(
-    header: Header,
-    replies: Mapping[str, Completion | str],
-    embedding: EmbeddingObserver | None,
-    memories: Sequence[Memory],
-    model_of: Told,
-) -> Society:
-    """The society of `header`, whose models say what `replies` holds by then."""
-    speakers = [(model["name"], model["digest"]) for model in header["models"]]
-    judges = [(told["model"], told["digest"]) for told in header["observers"] if told["kind"] == "llm"]
-    models = {(name, digest): model_of(Recorded(name, digest, replies)) for name, digest in (*speakers, *judges)}
-    return society_of(header, models, embedding, memories, {"rounds": 0, "max_failures": 1.0})
+def require_same_making(header: Header, encoder: Encoder, embedding: EmbeddingObserver | None) -> None:
+    """Raises Differs where a digest in the header is not that of what there is now."""
+    line = Line(1, 0, "", dict(header))
+    compare(line, prompts.fingerprint(), header["prompts"], "prompts")
+    compare(line, encoder.digest, header["encoder"], "encoder")
+    for place, told in enumerate(header["observers"]):
+        if told["kind"] == "embedding" and embedding is not None:
+            compare(line, embedding.describe(), told, f"observers[{place}]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +185,7 @@ async def compare_round(society: Society, number: int, played: Played) -> AsyncI
     if lines:
         raise Differs(Difference(lines[0].number, "agent", ..., lines[0].body["agent"]))
     if played.closing is not None:
-        require_equal(played.closing, "interactions", len(society.world.people), len(played.lines))
+        compare(played.closing, len(society.world.people), len(played.lines), "interactions")
         closing = {"type": "round", "round": number, **tally.summary()}
         compare(played.closing, closing, played.closing.body)
     remember(society.world, learned)
@@ -198,11 +203,6 @@ def replies_of(said: Interaction) -> Iterator[tuple[str, Completion | str]]:
         for rating in ratings.values():
             for call in rating.calls:
                 yield call.digest, _observed(call)
-
-
-def require_equal(line: Line, field: str, expected: Any, found: Any) -> None:
-    """Raises Differs where they are not equal."""
-    compare(line, expected, found, field)
 
 
 def compare(line: Line, expected: Any, found: Any, field: str = "") -> None:

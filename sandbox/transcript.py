@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import textwrap
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,15 +17,16 @@ from agents.canonical import canonical_json
 from agents.errors import BadInput
 from agents.records import OK, Answer, Feedback, Rating
 from sandbox import chain
-from sandbox.interaction import Interaction
+from sandbox.interaction import Interaction, call_outcomes
 from sandbox.lines import interaction_of, line_of
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-SCHEMA = 2
-READABLE = (1, 2)  # docs/transcript.md, "Changes"
+SCHEMA = 3
+READABLE = (1, 2, 3)  # docs/transcript.md, "Changes"
 FILE = "transcript.jsonl"
+MOST_TOLD = 5  # of the keys in which a header differs
 
 _ABOUT = ["round", "agent", "model", "stance", "question_id", "question", "topic"]
 ANSWER_COLUMNS = [*_ABOUT, "part", "step", "text", "finish", "outcome", "observer", "alignment", "engagement"]
@@ -35,7 +37,7 @@ FEEDBACK_COLUMNS = [*_ABOUT, "step", "answer", "peer", "rating", "reason", "fini
 class Transcript:
     """A transcript as it was when it was read: lines appended later are not seen.
 
-    Only complete rounds count. Interactions behind the last round line are those that `Writer.resume` drops.
+    Only complete rounds count: interactions behind the last round line belong to one that goes on, or broke off.
     """
 
     path: Path
@@ -71,7 +73,7 @@ class Transcript:
         waiting: list[Interaction] = []
         for number, body in self._bodies():
             if body["type"] == "interaction":
-                waiting.append(self._interaction(number, body))
+                waiting.append(interaction_at(self.path, number, body))
             elif body["type"] == "round":
                 yield from waiting
                 waiting.clear()
@@ -107,23 +109,20 @@ class Transcript:
         for number, _, raw in chain.whole_lines(self.path, self.size):
             yield number, chain.parsed(self.path, number, raw)
 
-    def _interaction(self, number: int, body: dict[str, Any]) -> Interaction:
-        try:
-            return interaction_of(body)
-        except (KeyError, TypeError) as error:
-            raise chain.bad_line(self.path, number, f"is no interaction ({error!r})") from error
-
 
 class Writer:
     """Appends interactions to a transcript as they become final, and syncs at the end of each round.
 
-    A write that fails leaves at most an unfinished round and a torn line behind, which `resume` drops.
+    A write that fails leaves at most an unfinished round and a torn line behind, which `resume` mends.
     """
 
-    def __init__(self, path: Path, last: str = "", size: int = 0) -> None:
-        """Go on at `size` bytes, behind a line with the chain value `last`: `create` and `resume` find out both."""
+    def __init__(self, path: Path, last: str = "", size: int = 0, begun: Sequence[Interaction] = ()) -> None:
+        """Go on at `size` bytes, behind a line with the chain value `last` and the interactions `begun` of an open
+        round: `create` and `resume` find out all of it.
+        """
         self._path, self._last, self._size = path, last, size
-        self._round, self._interactions = 0, 0  # the open round, and how many of its interactions are written
+        # The open round, and how many of its interactions are written.
+        self._round, self._interactions = begun[0].round if begun else 0, len(begun)
 
     @classmethod
     def create(cls, folder: Path, header: Mapping[str, Any]) -> Writer:
@@ -139,26 +138,57 @@ class Writer:
         return writer
 
     @classmethod
-    def resume(cls, folder: Path, header: Mapping[str, Any]) -> tuple[Writer, Transcript]:
-        """Go on behind the last complete round; returns also the transcript of what is kept.
+    def branch(cls, folder: Path, header: Mapping[str, Any], parent: Path, rounds: int) -> None:
+        """Start a transcript in `folder` with the first `rounds` rounds of the transcript `parent`; it appears whole.
 
-        Drops a torn last line, interactions of an unfinished round and the end line. Raises BadInput, and changes
-        nothing, where any other line does not verify or where `header` is not the run's own.
+        Raises BadInput where there is one already, or a line of the parent does not verify.
+        """
+        path = folder / FILE
+        if path.exists():
+            raise BadInput(f"{path} exists already: name another folder with --out")
+        folder.mkdir(parents=True, exist_ok=True)
+        fresh = path.with_name(f"{FILE}.new")
+        fresh.write_bytes(b"")
+        writer = cls(fresh)
+        writer._append(_header_line(header))
+        for line in chain.verified(parent):
+            if line.body["type"] in ("interaction", "round") and line.body["round"] <= rounds:
+                writer._append(line.body, sync=line.body["type"] == "round")
+        fresh.replace(path)
+
+    @classmethod
+    def resume(
+        cls, folder: Path, header: Mapping[str, Any], *, keep_open_round: bool = False
+    ) -> tuple[Writer, Transcript, list[Interaction]]:
+        """Go on behind the last complete round, or with `keep_open_round` in the middle of the one that broke off.
+
+        Returns also the transcript of the complete rounds, and the interactions of the open round that are kept: those
+        before the first that has a failed call, so that it is asked again. Drops a torn last line, what else there
+        is of an unfinished round, and the end line. Raises BadInput, and changes nothing, where any other line does not
+        verify or where `header` is not the run's own.
         """
         path = folder / FILE
         if not path.is_file():
             raise BadInput(f"{path} does not exist, there is nothing to resume: start the run without --resume")
         last: chain.Line | None = None
+        begun: list[Interaction] = []
+        whole = keep_open_round  # whether all lines of the open round are kept so far
         for line in chain.verified(path):
             if line.number == 1:
                 _require_same(path, _checked_header(path, line.body), _header_line(header))
             if line.body["type"] in ("header", "round"):
-                last = line
-        writer = cls(path, last.chain, last.end) if last else cls(path)
+                last, begun, whole = line, [], keep_open_round
+            elif line.body["type"] == "interaction" and whole:
+                interaction = interaction_at(path, line.number, line.body)
+                whole = all(outcome == OK for outcome in call_outcomes(interaction))
+                if whole:
+                    last = line
+                    begun.append(interaction)
+        writer = cls(path, last.chain, last.end, begun) if last else cls(path)
         os.truncate(path, writer._size)
         if last is None:  # it broke off while the header was written
             writer._append(_header_line(header), sync=True)
-        return writer, read(path)
+        return writer, read(path), begun
 
     def interactions(self, final: Sequence[Interaction]) -> None:
         """Append interactions of one round, in agent order; several calls add up until `round` ends it."""
@@ -207,6 +237,13 @@ def read(run: Path | str) -> Transcript:
         raise BadInput(f"{path} has no header, the run broke off at its start: go on with --resume")
     header = _checked_header(path, chain.parsed(path, 1, first[2]))
     return Transcript(path, {key: value for key, value in header.items() if key != "chain"}, size)
+
+
+def parent_of(folder: Path) -> dict[str, Any] | None:
+    """What the transcript in a folder says of the run that it branched from; None where there is no such thing."""
+    path = folder / FILE
+    first = next(chain.whole_lines(path, path.stat().st_size), None) if path.is_file() else None
+    return None if first is None else chain.parsed(path, 1, first[2]).get("parent")
 
 
 def world_folders(run: Path) -> list[Path]:
@@ -270,8 +307,21 @@ def _checked_header(path: Path, body: dict[str, Any]) -> dict[str, Any]:
 
 def _require_same(path: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
     if differing := differences(old, new):
-        told = "; ".join(f"{key} {values}" for key, values in differing.items())
-        raise BadInput(f"{path} was written with another header: {told}. Resume with its own settings, or use --out")
+        # Those of long lists last: one other file of questions differs in all of them.
+        among = Counter(map(_top, differing))
+        keys = sorted(differing, key=lambda key: (among[_top(key)], key))
+        told = [f"{key} {differing[key]}" for key in keys[:MOST_TOLD]]
+        more = [f"and {len(differing) - MOST_TOLD} more"] if len(differing) > MOST_TOLD else []
+        listed = "; ".join([*told, *more])
+        raise BadInput(f"{path} was written with another header: {listed}. Resume with its own settings, or use --out")
+
+
+def interaction_at(path: Path, number: int, body: Mapping[str, Any]) -> Interaction:
+    """The interaction in a line. Raises BadInput naming the line where it is none."""
+    try:
+        return interaction_of(body)
+    except (KeyError, TypeError) as error:
+        raise chain.bad_line(path, number, f"is no interaction ({error!r})") from error
 
 
 def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
@@ -284,6 +334,11 @@ def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
             yield from _leaves(inner, f"{key}[{index}]")
     else:
         yield key, value
+
+
+def _top(key: str) -> str:
+    """The field of the header that a path of `_leaves` leads into."""
+    return key.partition(".")[0].partition("[")[0]
 
 
 def _short(leaves: dict[str, Any], key: str) -> str:

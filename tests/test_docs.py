@@ -16,7 +16,14 @@ from pydantic_settings import BaseSettings
 from alignment.cli import ALIGN
 from alignment.config import AlignCheckOptions, AlignStableOptions
 from sandbox.cli import REPLAY
-from sandbox.config import ReplayCompareOptions, ReplayShowOptions, ReplayVerifyOptions, SimulateOptions, load
+from sandbox.config import (
+    ReplayCompareOptions,
+    ReplayForkOptions,
+    ReplayShowOptions,
+    ReplayVerifyOptions,
+    SimulateOptions,
+    load,
+)
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -25,6 +32,7 @@ OPTIONS: dict[str, type[BaseSettings]] = {
     "align check": AlignCheckOptions,
     "align stable": AlignStableOptions,
     "replay compare": ReplayCompareOptions,
+    "replay fork": ReplayForkOptions,
     "replay show": ReplayShowOptions,
     "replay verify": ReplayVerifyOptions,
 }

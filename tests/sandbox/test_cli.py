@@ -219,14 +219,19 @@ def largest_file(size: int) -> Iterator[None]:
 
 @pytest.mark.parametrize("fits", ["half the transcript", "all but the report"])
 def test_a_full_disk_is_one_line_and_the_run_can_go_on(run: Run, fits: str) -> None:
-    run("simulate", "--out", "whole", *SMALL)
+    Path("questions.txt").write_text("I broke her cup. Do I tell her?\n")
+    pairs = [{"question": "He waits.", "response": word, "morality_label": word} for word in ("good", "bad")]
+    Path("prior.json").write_text(json.dumps(pairs))
+    files = ("--questions", "questions.txt", "--prior", "prior.json", "--memories", "1")  # a page larger than its log
+    small = ("--size", "2", "--rounds", "2", "--raters", "2", *files)
+    run("simulate", "--out", "whole", *small)
     transcript_size, report_size = (Path("whole", name).stat().st_size for name in ("transcript.jsonl", "report.html"))
     assert transcript_size + 1000 < report_size
     with largest_file(transcript_size // 2 if fits == "half the transcript" else transcript_size + 1000):
-        done = run("simulate", "--out", "a", *SMALL)
+        done = run("simulate", "--out", "a", *small)
     refused(done, "make room")
     assert not list(Path("a").glob("report*"))
-    assert run("simulate", "--out", "a", "--resume", *SMALL).code == 0
+    assert run("simulate", "--out", "a", "--resume", *small).code == 0
     assert Path("a/transcript.jsonl").read_bytes() == Path("whole/transcript.jsonl").read_bytes()
     assert Path("a/report.html").is_file()
 
@@ -244,7 +249,7 @@ def test_two_models_in_one_society_each_with_its_own_digest(run: Run, monkeypatc
 def test_replay_shows_verifies_and_compares(run: Run) -> None:
     for name in ("a", "b"):
         run("simulate", "--out", name, *SMALL)
-    assert run("replay", "verify", "a").out == "verified the chain of 22 lines\n"
+    assert run("replay", "verify", "a").out == "verified 18 interactions\n"
     shown = run("replay", "show", "a")
     assert shown.code == 0 and Path(shown.out.strip()).is_file()
     compared = run("replay", "compare", "a", "b")
@@ -258,6 +263,35 @@ def test_replay_shows_verifies_and_compares(run: Run) -> None:
     for command in ("show", "verify"):
         refused(run("replay", command, "nowhere"), "nowhere")
     refused(run("replay", "compare", "b", "b", "--json-out", "no/where.json"), "no/where.json: No such file")
+
+
+def test_replay_show_writes_the_page_of_each_world(run: Run) -> None:
+    run("simulate", "--out", "a", *SMALL, "--worlds", "2")
+    pages = ["a/world-00/report.html", "a/world-01/report.html"]
+    for page in pages:
+        Path(page).unlink()
+    assert run("replay", "show", "a").out.splitlines() == pages
+    assert all(Path(page).is_file() for page in pages)
+
+
+def test_replay_show_of_an_interrupted_run(run: Run) -> None:
+    run("simulate", "--out", "a", *SMALL)
+    log = Path("a/transcript.jsonl")
+    log.write_bytes(log.read_bytes()[:-200])  # within the last round's line
+    done = run("replay", "show", "a")
+    assert (done.code, done.out) == (0, "a/report.html\n")
+    assert '["Rounds", "1, not finished"]' in Path("a/report.html").read_text()
+
+
+@pytest.mark.parametrize("found", [True, False])
+def test_replay_show_opens_the_page_as_a_file(run: Run, monkeypatch: pytest.MonkeyPatch, found: bool) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", lambda address: opened.append(address) or found)
+    run("simulate", "--out", "a", *SMALL)
+    assert run("replay", "show", "a").code == 0 and not opened
+    done = run("replay", "show", "a", "--open")
+    assert (done.out, opened) == ("a/report.html\n", [Path("a/report.html").resolve().as_uri()])
+    assert (done.code, "no browser" in done.err) == ((0, False) if found else (1, True))
 
 
 @pytest.mark.parametrize("command", ["simulate", "align", "replay"])

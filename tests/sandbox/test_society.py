@@ -9,7 +9,9 @@ import pytest
 from agents.errors import BadInput
 from sandbox.cast import Share, observer_kinds, parse_models
 from sandbox.config import SimulateOptions
-from sandbox.society import draw_models, resolved, rule_of
+from sandbox.plan import rule_of
+from sandbox.settings import options_of, write_settings
+from sandbox.society import draw_speakers
 
 
 def test_a_mix_of_models_is_normalised() -> None:
@@ -35,10 +37,12 @@ def test_a_malformed_mix_is_refused(given: list[str], message: str) -> None:
 
 
 def test_speakers_are_drawn_by_seed_in_their_parts() -> None:
-    shares = parse_models(["a=0.7", "b=0.3"])
-    drawn = draw_models(shares, 100, seed=0)
-    assert Counter(drawn) == {"a": 70, "b": 30}
-    assert drawn == draw_models(shares, 100, seed=0) != draw_models(shares, 100, seed=1)
+    def drawn(seed: int) -> list[str]:
+        models = [{"name": "a", "part": 0.7}, {"name": "b", "part": 0.3}]
+        return [model["name"] for model in draw_speakers({"seed": seed, "world": {"size": 10}, "models": models})]
+
+    assert Counter(drawn(0)) == {"a": 70, "b": 30}
+    assert drawn(0) == drawn(0) != drawn(1)
 
 
 def test_observers_by_short_and_full_name() -> None:
@@ -59,8 +63,10 @@ def test_an_own_rule_replaces_the_sandbox_rule(tmp_path: Path) -> None:
 def test_run_toml_reads_back_and_holds_no_secret_of_the_call(tmp_path: Path) -> None:
     options = SimulateOptions(out=tmp_path, model=['a "quoted" name'], until_plateau=True)
     header = {"models": [{"name": "a.b", "digest": "d"}], "speech": {"reading": "scale"}, "observers": [{"name": "o"}]}
-    table = tomllib.loads(resolved(options, header, {"python": "3"}))
+    write_settings(tmp_path, options, header)
+    table = tomllib.loads((tmp_path / "run.toml").read_text())
     assert table["reading"] == "scale" and table["observer"] == ["o"]
     assert table["rounds"] == 50 and table["model"] == ['a "quoted" name'] and table["digests"] == {"a.b": "d"}
-    again = {name: table[name] for name in SimulateOptions.model_fields if name in table}
-    assert SimulateOptions(**again).model == options.model
+    assert table["versions"]["social-sandbox"] == "0.1.0"
+    again = options_of(tmp_path)
+    assert again.model == options.model and again.until_plateau and again.out == tmp_path
