@@ -135,7 +135,10 @@ def pair(first: Run, second: Run) -> Pairing:
     keys = [frozenset(_keys(answers, by)) for answers in later]
     joined = keys[0] & keys[1]
     if not joined:
-        raise BadInput(f"{first.path} and {second.path} have no question in common: compare runs that were asked alike")
+        after = f" after the {shared} rounds that they share" if shared else ""
+        raise BadInput(
+            f"{first.path} and {second.path} have no question in common{after}: compare runs that were asked alike"
+        )
     return Pairing(by, shared, joined, (len(keys[0] - joined), len(keys[1] - joined)))
 
 
