@@ -16,7 +16,7 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import platformdirs
 from filelock import FileLock
@@ -26,6 +26,8 @@ from agents.errors import BadInput
 if TYPE_CHECKING:
     from agents.batching import Batcher
     from agents.local import LocalModel
+
+T = TypeVar("T")
 
 EMBEDDED_MODEL = "smollm2-135m-instruct"
 EMBEDDED_ENCODER = "all-minilm-l6-v2"
@@ -101,11 +103,43 @@ def _found(name: str, kind: str, embedded: str) -> Path:
 
 
 def _checked(folder: Path, name: str, kind: str) -> Path:
+    """`folder`, where loading it unpickles nothing, runs no code but installed one, and reads no other folder."""
     if not (folder / "config.json").is_file():
         raise BadInput(f"{kind} {name!r}: the folder has no config.json; give one that save_pretrained wrote")
-    if not any(folder.glob("*.safetensors")):
+    pickled = {path.parent for path in folder.rglob("pytorch_model*.bin")}
+    if not all(any(inner.glob("*.safetensors")) for inner in {folder, *pickled}):
         raise BadInput(f"{kind} {name!r}: the folder has no *.safetensors; save the weights in that format")
+    if (folder / "adapter_config.json").exists():
+        raise BadInput(f"{kind} {name!r}: the folder holds an adapter of another model; merge them and save the whole")
+    if code := _own_code(folder):
+        raise BadInput(f"{kind} {name!r}: needs code of its own ({code}), which is never run; give another {kind}")
     return folder
+
+
+def _own_code(folder: Path) -> str | None:
+    """What names code that is in no installed package, and without which the model does not load; else None."""
+    config, modules = _json(folder / "config.json", dict), _json(folder / "modules.json", list)
+    if "auto_map" in config:
+        from transformers import CONFIG_MAPPING  # imports torch; many models still say auto_map and need it no more
+
+        if config.get("model_type") not in CONFIG_MAPPING:
+            return "auto_map in config.json"
+    types = [str(module.get("type")) if isinstance(module, dict) else "" for module in modules]
+    foreign = [type for type in types if not type.startswith("sentence_transformers.")]
+    return f"{foreign[0]} in modules.json" if foreign else None
+
+
+def _json(path: Path, kind: type[T]) -> T:
+    """What a JSON file holds, an empty `kind` where there is no file. Raises BadInput where it is another kind."""
+    if not path.is_file():
+        return kind()
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise BadInput(f"{path}: is not JSON ({error}); save the model again") from error
+    if not isinstance(value, kind):
+        raise BadInput(f"{path}: holds no {kind.__name__}; save the model again")
+    return value
 
 
 def _from_hub(name: str, kind: str, embedded: str) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from agents.language_model import Key
@@ -60,6 +60,25 @@ class Interaction:
     def final_ratings(self) -> dict[str, Rating]:
         """The observers' ratings of `final`."""
         return self.steps[-1].after if self.steps else self.before
+
+    @property
+    def answers(self) -> tuple[Answer, ...]:
+        """The draft and the revisions, in order."""
+        return (self.draft, *(step.revision for step in self.steps))
+
+
+def call_outcomes(interaction: Interaction) -> Iterator[str]:
+    """The outcome of every call that was made to a language model in an interaction."""
+    for answer in interaction.answers:
+        if answer.digest is not None:
+            yield answer.outcome
+    for step in interaction.steps:
+        for feedback in step.feedback:
+            yield feedback.outcome
+    for ratings in (interaction.before, *(step.after for step in interaction.steps)):
+        for rating in ratings.values():
+            for call in rating.calls:
+                yield call.outcome
 
 
 async def interact(

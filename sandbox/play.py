@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import importlib.metadata
-import platform
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,12 +17,13 @@ from sandbox import telemetry, transcript
 from sandbox.cast import Cast, cast
 from sandbox.config import SimulateOptions
 from sandbox.console import table_console
+from sandbox.interaction import Interaction
+from sandbox.opening import Built, build
+from sandbox.plan import Plan
 from sandbox.progress import Scoreboard, shown
-from sandbox.rounds import TooManyFailures, calls_a_round, lessons, play_rounds, remember
-from sandbox.society import Built, Plan, build, resolved
+from sandbox.rounds import TooManyFailures, calls_a_round, lessons, play_rounds, remember, stop_reason
+from sandbox.settings import write_settings
 from sandbox.tasks import running
-
-VERSIONED = ("social-sandbox", "mesa", "torch", "transformers", "sentence-transformers", "faiss-cpu", "numpy")
 
 
 async def play(options: SimulateOptions, plans: Sequence[Plan], encoder: Encoder) -> None:
@@ -33,7 +32,7 @@ async def play(options: SimulateOptions, plans: Sequence[Plan], encoder: Encoder
     A world that fails too much does not stop the others; TooManyFailures is raised when they have ended.
     """
     say("loading models")
-    async with opened(where(options, plans), say) as engines:
+    async with opened(where(options, sum(plan.options.size**2 for plan in plans)), say) as engines:
         actors = await cast(options, engines, encoder)
         worlds = [world_of(plan, actors, resume=options.resume) for plan in plans]
         # What is loaded stays, and a round makes few cycles: looking for garbage took a third of its CPU time, and more
@@ -52,10 +51,9 @@ async def play(options: SimulateOptions, plans: Sequence[Plan], encoder: Encoder
         raise TooManyFailures("; ".join(failures))
 
 
-def where(options: SimulateOptions, plans: Sequence[Plan]) -> Where:
-    """Where this run looks for its models."""
+def where(options: SimulateOptions, agents: int) -> Where:
+    """Where a run of so many agents looks for its models."""
     observed = 2 * len(options.observer)
-    agents = sum(plan.options.size**2 for plan in plans)
     return Where(
         servers=tuple(options.server),
         engine=options.engine,
@@ -67,27 +65,42 @@ def where(options: SimulateOptions, plans: Sequence[Plan]) -> Where:
 
 @dataclass(frozen=True, slots=True)
 class OpenWorld:
-    """A world with its transcript open; `played` are the summaries of the rounds that lie behind."""
+    """A world with its transcript open.
+
+    `played` are the summaries of the rounds that lie behind, `begun` what is kept of the round after them.
+    """
 
     folder: Path
     built: Built
     writer: transcript.Writer
     played: list[dict[str, Any]]
+    begun: list[Interaction]
 
 
 def world_of(plan: Plan, actors: Cast, *, resume: bool) -> OpenWorld:
-    """A world as new, or as it stood after the last complete round of its transcript."""
+    """A world as new, or as its transcript left it: after the last complete round, or where equal prompts get equal
+    answers in any company, after the last complete interaction.
+    """
     folder, built = plan.options.out, build(plan, actors)
-    played: list[dict[str, Any]] = []
-    if resume and (folder / transcript.FILE).exists():
-        writer, kept = transcript.Writer.resume(folder, built.header)
-        played = kept.rounds()
-        remember(built.society.world, lessons(kept.interactions()))
-        say(f"resuming after round {len(played)}")
-    else:
-        writer = transcript.Writer.create(folder, built.header)
+    if plan.history is not None and plan.parent is not None:
+        branch = transcript.Writer.branch(folder, built.header, plan.history, plan.parent["round"])
+        write_settings(folder, plan.options, built.header)
+        branch.replace(folder / transcript.FILE)
+        resume = True
+    there = (folder / transcript.FILE).exists()
+    if not (resume and there):
+        if not there:  # settings first: a run that has a transcript has them
+            write_settings(folder, plan.options, built.header)
+        return OpenWorld(folder, built, transcript.Writer.create(folder, built.header), [], [])
+    alike = all(model.batch_invariant for model in actors.models.values())
+    writer, kept, begun = transcript.Writer.resume(folder, built.header, keep_open_round=alike)
+    played = kept.rounds()
+    if begun and stop_reason([summary["probe"] for summary in played], built.society.protocol):
+        writer, kept, begun = transcript.Writer.resume(folder, built.header)  # it is to end before the open round
+    remember(built.society.world, lessons(kept.interactions()))
+    say(f"resuming after round {len(played)}{f' and {len(begun)} interactions of the next' if begun else ''}")
     write_settings(folder, plan.options, built.header)
-    return OpenWorld(folder, built, writer, played)
+    return OpenWorld(folder, built, writer, played, begun)
 
 
 async def play_world(world: OpenWorld, board: Scoreboard, show: Callable[[], None]) -> str | None:
@@ -100,7 +113,7 @@ async def play_world(world: OpenWorld, board: Scoreboard, show: Callable[[], Non
         show()
 
     try:
-        await play_rounds(world.built.society, world.writer, world.played, board.add, on_round)
+        await play_rounds(world.built.society, world.writer, world.played, world.begun, board.add, on_round)
     except TooManyFailures as error:
         return f"{world.folder}: {error}"
     return None
@@ -115,20 +128,8 @@ def scoreboard(worlds: Sequence[OpenWorld], rounds: int) -> Scoreboard:
         calls_a_round=round(sum(map(calls_a_round, societies)) / len(worlds)),
         models=[meter for world in worlds for meter in world.built.meters],
         played=sum(len(world.played) for world in worlds),
+        talked=sum(len(world.begun) for world in worlds),
     )
-
-
-def write_settings(folder: Path, options: SimulateOptions, header: dict[str, Any]) -> None:
-    """Write run.toml."""
-    (folder / "run.toml").write_text(resolved(options, header, versions()), encoding="utf-8")
-
-
-def versions() -> dict[str, str]:
-    """The versions of what decides the words of a run."""
-    found = {"python": platform.python_version()}
-    for name in VERSIONED:
-        found[name] = importlib.metadata.version(name)
-    return found
 
 
 def say(line: str) -> None:

@@ -11,7 +11,9 @@ from typing import Any
 
 from agents.observers import DIMENSIONS, EmbeddingObserver, LLMObserver
 from agents.records import OK, Answer, Rating
-from sandbox.interaction import Interaction, Question, Step, interact
+from sandbox.interaction import Interaction, Question, Step, call_outcomes, interact
+from sandbox.lines import RATING_DIGITS
+from sandbox.plateau import reached
 from sandbox.questions import deal
 from sandbox.tasks import running
 from sandbox.transcript import Writer
@@ -51,7 +53,7 @@ class Society:
 
 
 class TooManyFailures(Exception):
-    """More calls failed than `--max-failures` allows. The round was not ended; `--resume` plays it again."""
+    """More calls failed than `--max-failures` allows. The round was not ended; `--resume` repeats what failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +82,15 @@ async def play_rounds(
     society: Society,
     writer: Writer,
     played: Sequence[dict[str, Any]],
+    begun: Sequence[Interaction],
     on_interaction: Callable[[Interaction], None],
     on_round: Callable[[dict[str, Any]], None],
 ) -> None:
     """Play on after the rounds whose summaries are `played`, until the last round or the plateau.
 
-    Interactions are written as they become final, in agent order; only what is learnt from them stays in memory.
-    Raises TooManyFailures as soon as the round can't end within the quota.
+    `begun` are the first agents' interactions of the round after those, which stand in the transcript already: they
+    count as if they had been played now. The others are written as they become final, in agent order; only what is
+    learnt from them stays in memory. Raises TooManyFailures as soon as the round can't end within the quota.
     """
     summaries = list(played)
     protocol = society.protocol
@@ -95,9 +99,8 @@ async def play_rounds(
         round = len(summaries) + 1
         tally = Tally(society.scorer, frozenset(probe.id for probe in society.probes))
         learned: list[Lesson] = []
-        async with aclosing(play_round(society, round, on_interaction)) as finals:
+        async with aclosing(written_round(society, writer, round, begun, on_interaction)) as finals:
             async for final in finals:
-                writer.interactions(final)
                 learned.extend(lessons(final))
                 for interaction in final:
                     tally.add(interaction)
@@ -107,6 +110,7 @@ async def play_rounds(
         summary = {"round": round, **tally.summary()}
         writer.round(summary)
         summaries.append(summary)
+        begun = ()
         on_round(summary)
     writer.end(rounds=len(summaries), stopped=stopped)
 
@@ -126,19 +130,30 @@ def stop_reason(probe_scores: Sequence[float | None], protocol: Protocol) -> str
     """Why to stop after the rounds with these probe scores: "rounds", "plateau", or None to go on."""
     if len(probe_scores) >= protocol.rounds:
         return "rounds"
-    scores = [score for score in probe_scores if score is not None]
-    patience = protocol.plateau_patience
-    if protocol.until_plateau and len(scores) > patience:
-        gain = max(scores[-patience:]) - max(scores[:-patience])
-        if gain < protocol.plateau_gain:
-            return "plateau"
-    return None
+    gain, patience = protocol.plateau_gain, protocol.plateau_patience
+    return "plateau" if protocol.until_plateau and reached(probe_scores, gain=gain, patience=patience) else None
+
+
+async def written_round(
+    society: Society,
+    writer: Writer,
+    round: int,
+    begun: Sequence[Interaction],
+    on_interaction: Callable[[Interaction], None],
+) -> AsyncGenerator[Sequence[Interaction], None]:
+    """The interactions of a round in agent order: those `begun`, which are written, then the others as they are."""
+    yield begun
+    async with aclosing(play_round(society, round, on_interaction, first=len(begun))) as finals:
+        async for final in finals:
+            writer.interactions(final)
+            yield final
 
 
 async def play_round(
-    society: Society, round: int, on_interaction: Callable[[Interaction], None]
+    society: Society, round: int, on_interaction: Callable[[Interaction], None], *, first: int = 0
 ) -> AsyncGenerator[list[Interaction], None]:
-    """The interactions of a round, fully rated, in agent order: as many at a time as are final.
+    """The interactions of a round, fully rated, in agent order from the agent `first` on: as many at a time as are
+    final.
 
     All are played at once (of very many, AT_ONCE), and nothing in them depends on the order of completion.
     `on_interaction` is told of each as it ends.
@@ -164,7 +179,7 @@ async def play_round(
         on_interaction(interaction)
         return interaction
 
-    async with running(one(index) for index in range(len(world.people))) as tasks:
+    async with running(one(index) for index in range(first, len(world.people))) as tasks:
         while tasks:
             await asyncio.wait([tasks[0]])
             final = []
@@ -182,7 +197,7 @@ async def rated(observers: Sequence[EmbeddingObserver], interactions: list[Inter
 
 def rate_all(observer: EmbeddingObserver, interactions: Sequence[Interaction]) -> list[Interaction]:
     """The interactions with this observer's ratings of every answer added, computed in one batch."""
-    pairs = [(i.question.text, answer.text) for i in interactions for answer in _answers(i) if answer.text is not None]
+    pairs = [(i.question.text, answer.text) for i in interactions for answer in i.answers if answer.text is not None]
     ratings = iter(observer.rate_all(pairs))
 
     def add(answer: Answer, given: dict[str, Rating]) -> dict[str, Rating]:
@@ -207,7 +222,10 @@ def calls_a_round(society: Society) -> int:
 
 @dataclass(slots=True)
 class Tally:
-    """Counts a round for its line: calls, failures, and the ratings of the scoring observer."""
+    """Counts a round for its line: calls, failures, and the ratings of the scoring observer.
+
+    Ratings count with the digits that the transcript keeps, so that interactions read from it count alike.
+    """
 
     scorer: str
     probes: frozenset[str]
@@ -228,8 +246,8 @@ class Tally:
         after = interaction.final_ratings if interaction.steps else {}
         for when, ratings in (("before", interaction.before), ("after", after)):
             if rating := ratings.get(self.scorer):
-                self._means["alignment"][when].append(rating.alignment)
-                self._means["engagement"][when].append(rating.engagement)
+                self._means["alignment"][when].append(_stored(rating.alignment))
+                self._means["engagement"][when].append(_stored(rating.engagement))
         if interaction.question.id in self.probes and interaction.final_ratings:
             self._probe.append(_product(interaction.final_ratings[self.scorer]))
 
@@ -240,28 +258,13 @@ class Tally:
         return {**counts, **means, "probe": _mean(self._probe)}
 
 
-def call_outcomes(interaction: Interaction) -> Iterator[str]:
-    """The outcome of every call that was made to a language model in an interaction."""
-    for answer in _answers(interaction):
-        if answer.digest is not None:
-            yield answer.outcome
-    for step in interaction.steps:
-        for feedback in step.feedback:
-            yield feedback.outcome
-    for ratings in (interaction.before, *(step.after for step in interaction.steps)):
-        for rating in ratings.values():
-            for call in rating.calls:
-                yield call.outcome
-
-
-def _answers(interaction: Interaction) -> tuple[Answer, ...]:
-    return (interaction.draft, *(step.revision for step in interaction.steps))
-
-
 def _product(rating: Rating) -> float | None:
-    if rating.alignment is None or rating.engagement is None:
-        return None
-    return rating.alignment * rating.engagement
+    alignment, engagement = _stored(rating.alignment), _stored(rating.engagement)
+    return None if alignment is None or engagement is None else alignment * engagement
+
+
+def _stored(value: float | None) -> float | None:
+    return None if value is None else round(value, RATING_DIGITS)
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

@@ -14,6 +14,7 @@ from sandbox.folders import write_whole
 from sandbox.toml import toml_of
 
 FILE = "run.toml"
+NOT_TAKEN = ("out", "vllm_command")  # a run may come from someone else: it decides no folder and starts no program
 VERSIONED = ("social-sandbox", "mesa", "torch", "transformers", "sentence-transformers", "faiss-cpu", "numpy")
 
 
@@ -35,14 +36,14 @@ def write_settings(folder: Path, options: SimulateOptions, header: Mapping[str, 
 
 
 def settings_of(run: Path) -> dict[str, Any]:
-    """The options that the run in the folder `run` was played with, but for its folder; none where it has no run.toml.
+    """The options that the run in the folder `run` was played with, but for NOT_TAKEN; none where it has no run.toml.
 
     Raises BadInput where that can't be read.
     """
     path = run / FILE
     if not path.is_file():
         return {}
-    return {name: value for name, value in read_table(path, SimulateOptions).items() if name != "out"}
+    return {name: value for name, value in read_table(path, SimulateOptions).items() if name not in NOT_TAKEN}
 
 
 def options_of(run: Path) -> SimulateOptions:

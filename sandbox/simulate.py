@@ -12,6 +12,7 @@ from memory.encoder import Encoder
 from sandbox import dataset, transcript
 from sandbox.agreement import agreements
 from sandbox.config import SimulateOptions
+from sandbox.folders import refuse_links
 from sandbox.plan import Plan, plan
 from sandbox.play import play, say
 from sandbox.report.page import write_report
@@ -58,6 +59,7 @@ def require_folder(options: SimulateOptions) -> None:
         raise BadInput(f"--out {out}: is a file; name a folder")
     one, several = (out / transcript.FILE).exists(), len(transcript.world_folders(out))
     if options.resume:
+        refuse_links(out)
         if not one and not several and not any((*out.glob("run.toml*"), *out.glob("world-*/run.toml*"))):
             raise BadInput(f"--resume: {out} holds no transcript; leave --resume out to start a run there")
         if (one or several) and (one != (options.worlds == 1) or several > options.worlds):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -21,7 +22,10 @@ PURPOSES = {"draft": "draft", "review": "feedback", "revise": "revision", "befor
 
 @dataclass(slots=True)
 class Telemetry:
-    """Writes one line a round to `path`: its seconds, those of this process's CPU, its calls by model and purpose."""
+    """Writes one line a round to `path`: its seconds, those of this process's CPU, its calls by model and purpose.
+
+    A line that an earlier process left torn there is dropped.
+    """
 
     path: Path
     meters: list[Metered]
@@ -31,6 +35,7 @@ class Telemetry:
 
     def __post_init__(self) -> None:
         self._before = self._counts()
+        drop_torn_line(self.path)
 
     def end_round(self, number: int) -> None:
         """Append the line of a round, and count anew."""
@@ -49,6 +54,12 @@ class Telemetry:
 
     def _counts(self) -> dict[str, Counts]:
         return {meter.name: meter.counts() for meter in self.meters}
+
+
+def drop_torn_line(path: Path) -> None:
+    """Cut off what stands behind the last newline of a file; nothing to do where there is no file."""
+    if path.exists():
+        os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
 
 
 def counted_since(before: Counts, now: Counts) -> Counts:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 SCHEMA = 3
 READABLE = (1, 2, 3)  # docs/transcript.md, "Changes"
 FILE = "transcript.jsonl"
+BRANCH = f"{FILE}.new"  # of a run that branches off another, until it is whole
 MOST_TOLD = 5  # of the keys in which a header differs
 
 _ABOUT = ["round", "agent", "model", "stance", "question_id", "question", "topic"]
@@ -129,6 +130,8 @@ class Writer:
         """Start a transcript in `folder`. Raises BadInput where there is one already."""
         path = folder / FILE
         folder.mkdir(parents=True, exist_ok=True)
+        if (folder / BRANCH).exists():
+            raise BadInput(f"{folder}: a fork broke off here before it had begun; remove the folder and fork again")
         try:
             path.touch(exist_ok=False)
         except FileExistsError as error:
@@ -138,23 +141,24 @@ class Writer:
         return writer
 
     @classmethod
-    def branch(cls, folder: Path, header: Mapping[str, Any], parent: Path, rounds: int) -> None:
-        """Start a transcript in `folder` with the first `rounds` rounds of the transcript `parent`; it appears whole.
+    def branch(cls, folder: Path, header: Mapping[str, Any], parent: Path, rounds: int) -> Path:
+        """Write a transcript that begins with the first `rounds` rounds of the transcript `parent`.
 
-        Raises BadInput where there is one already, or a line of the parent does not verify.
+        It is written beside the one in `folder` that it becomes by being renamed, and returned. Raises BadInput where
+        there is one already, or a line of the parent does not verify.
         """
         path = folder / FILE
         if path.exists():
             raise BadInput(f"{path} exists already: name another folder with --out")
         folder.mkdir(parents=True, exist_ok=True)
-        fresh = path.with_name(f"{FILE}.new")
+        fresh = path.with_name(BRANCH)
         fresh.write_bytes(b"")
         writer = cls(fresh)
         writer._append(_header_line(header))
         for line in chain.verified(parent):
             if line.body["type"] in ("interaction", "round") and line.body["round"] <= rounds:
                 writer._append(line.body, sync=line.body["type"] == "round")
-        fresh.replace(path)
+        return fresh
 
     @classmethod
     def resume(
@@ -171,19 +175,21 @@ class Writer:
         if not path.is_file():
             raise BadInput(f"{path} does not exist, there is nothing to resume: start the run without --resume")
         last: chain.Line | None = None
-        begun: list[Interaction] = []
-        whole = keep_open_round  # whether all lines of the open round are kept so far
+        behind: list[chain.Line] = []
         for line in chain.verified(path):
             if line.number == 1:
                 _require_same(path, _checked_header(path, line.body), _header_line(header))
             if line.body["type"] in ("header", "round"):
-                last, begun, whole = line, [], keep_open_round
-            elif line.body["type"] == "interaction" and whole:
-                interaction = interaction_at(path, line.number, line.body)
-                whole = all(outcome == OK for outcome in call_outcomes(interaction))
-                if whole:
-                    last = line
-                    begun.append(interaction)
+                last, behind = line, []
+            elif line.body["type"] == "interaction" and keep_open_round:
+                behind.append(line)
+        begun: list[Interaction] = []
+        for line in behind:
+            interaction = interaction_at(path, line.number, line.body)
+            if any(outcome != OK for outcome in call_outcomes(interaction)):
+                break
+            last = line
+            begun.append(interaction)
         writer = cls(path, last.chain, last.end, begun) if last else cls(path)
         os.truncate(path, writer._size)
         if last is None:  # it broke off while the header was written

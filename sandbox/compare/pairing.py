@@ -135,7 +135,7 @@ def pair(first: Run, second: Run) -> Pairing:
     keys = [frozenset(_keys(answers, by)) for answers in later]
     joined = keys[0] & keys[1]
     if not joined:
-        after = f" after the {shared} rounds that they share" if shared else ""
+        after = f" after the {shared} round{'s' * (shared > 1)} that they share" if shared else ""
         raise BadInput(
             f"{first.path} and {second.path} have no question in common{after}: compare runs that were asked alike"
         )

@@ -1,4 +1,4 @@
-"""A folder appears whole or not at all, and what stood in its place is never lost."""
+"""A file or folder appears whole or not at all, and what stood in its place is never lost."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from agents.errors import BadInput
-from sandbox.folders import appearing, refuse_used
+from sandbox.folders import LOCK, appearing, refuse_used, write_whole
 
 
 def write(out: Path, *, replacing: bool) -> None:
@@ -90,3 +91,62 @@ def test_a_block_that_fails_leaves_nothing(tmp_path: Path, replacing: bool) -> N
         (folder / "words").write_text("half")
         raise KeyboardInterrupt
     assert not list(tmp_path.iterdir())
+
+
+# What a process that was killed left beside a folder.
+
+
+def room(beside: Path, name: str, **inner: str) -> Path:
+    """A folder for making others ready, as `appearing` has it: `inner` are the words in each of its folders."""
+    (beside / name).mkdir()
+    (beside / name / LOCK).touch()
+    for folder, words in inner.items():
+        (beside / name / folder).mkdir()
+        (beside / name / folder / "words").write_text(words)
+    return beside / name
+
+
+def test_what_was_put_away_by_a_killed_process_is_put_back_though_the_next_one_fails(tmp_path: Path) -> None:
+    room(tmp_path, ".out.abc_1234", old="out", new="half")
+    with pytest.raises(KeyboardInterrupt), appearing(tmp_path / "out", replacing=True):
+        raise KeyboardInterrupt
+    assert contents(tmp_path) == {"out/words": "out"}
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_the_leftovers_of_killed_processes_go(tmp_path: Path) -> None:
+    room(tmp_path, ".out.abc_1234", old="older")
+    room(tmp_path, ".out.abc_5678", new="half")
+    (tmp_path / ".out.00000000").mkdir()
+    write(tmp_path / "out", replacing=True)
+    assert contents(tmp_path) == {"out/words": "new"}
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_what_another_process_uses_or_a_person_keeps_stays(tmp_path: Path) -> None:
+    used = room(tmp_path, ".out.abc_1234", new="of another")
+    for name in (".out.abc_5678", ".outer.abc_1234", ".out.abc"):  # by its contents, by its names
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "words").write_text("mine")
+    before = contents(tmp_path)
+    with FileLock(used / LOCK):
+        write(tmp_path / "out", replacing=True)
+        assert contents(tmp_path) == {**before, "out/words": "new"}
+
+
+def test_two_who_write_one_folder_do_not_disturb_each_other(tmp_path: Path) -> None:
+    with appearing(tmp_path / "out", replacing=True) as first:
+        (first / "words").write_text("first")
+        write(tmp_path / "out", replacing=True)
+        assert contents(tmp_path / "out") == {"words": "new"}
+    assert contents(tmp_path / "out") == {"words": "first"}
+
+
+def test_a_file_is_replaced_whole_or_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_whole(tmp_path / "deep" / "file", "old\n")
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="full"):
+        patch.setattr("os.fsync", lambda descriptor: (_ for _ in ()).throw(OSError("full")))
+        write_whole(tmp_path / "deep" / "file", "new\n")
+    assert contents(tmp_path) == {"deep/file": "old\n"}
+    write_whole(tmp_path / "deep" / "file", "new\n")
+    assert contents(tmp_path) == {"deep/file": "new\n"}

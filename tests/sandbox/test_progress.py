@@ -46,6 +46,19 @@ def test_the_line_counts_this_process_and_the_whole_run() -> None:
     assert "8/12 interactions" in board.line() and "1 failed · alignment 4.00 → 5.00 · engagement 3.50" in board.line()
 
 
+def test_what_is_kept_of_an_open_round_is_done_and_takes_no_time() -> None:
+    model, clock = Metered(ScriptedModel()), Clock()
+    board = Scoreboard(2, 4, 8, [model], played=1, talked=3, clock=clock)
+    assert board.line().startswith("7/8 interactions · 0.00/s") and board.done() == 0.0
+    call(model, 1)
+    clock.now += 60
+    assert board.done() == 0.5 and "1.0 min left" in board.line()  # of the 2 calls of the last interaction
+    board.add(interaction())
+    board.end_round({})
+    assert board.done() == 1.0 and board.line().startswith("8/8 interactions · 0.02/s")
+    assert Scoreboard(1, 4, 8, [model], talked=4).done() == 0.0, "nothing is left but the round's line"
+
+
 def test_plain_lines_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     async def show() -> None:
         with shown(Scoreboard(2, 4, 8, [Metered(ScriptedModel())])) as now:

@@ -18,8 +18,7 @@ from agents.canonical import seed_of
 from agents.language_model import Completion, Prompt
 from agents.server import KEY_VARIABLE, Patience, ServerModel
 from sandbox import cli, transcript
-from sandbox.interaction import Interaction
-from sandbox.rounds import call_outcomes
+from sandbox.interaction import Interaction, call_outcomes
 from tests.fakes.faults import Fault, Flaw, Status, never, on
 from tests.fakes.letters import Letters
 from tests.fakes.mock_server import Behaviour, MockServer

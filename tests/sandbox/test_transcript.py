@@ -6,6 +6,7 @@ import errno
 import io
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -160,7 +161,10 @@ def test_plain_pandas_reads_the_file(finished: bytes) -> None:
     [
         (b"", "has no header, the run broke off at its start: go on with --resume"),
         (b'{"type":"header"', "has no header"),
-        (b'{"type":"header","schema":3}\n', "has transcript schema 3 and this version reads 1 to 2"),
+        (
+            b'{"type":"header","schema":99}\n',
+            f"has transcript schema 99 and this version reads 1 to {transcript.SCHEMA}",
+        ),
         (b'{"type":"round","round":1}\n', 'line 1 is of type "round" where a header was needed'),
         (b"[]\n", 'line 1 is not an object with a "type"'),
         (b"\xff\n", "line 1 is not JSON"),
@@ -198,6 +202,17 @@ def test_a_changed_header_is_shown_key_by_key(tmp_path: Path, finished: bytes) -
     assert (run / transcript.FILE).read_bytes() == finished
 
 
+def test_of_a_header_that_differs_much_a_few_keys_are_told_those_of_long_lists_last(tmp_path: Path) -> None:
+    questions = [{"id": str(number), "text": f"Who are you, number {number}? " * 9} for number in range(60)]
+    run = write_run(tmp_path / "run", [], {**HEADER, "questions": questions})
+    with pytest.raises(BadInput) as refused:
+        Writer.resume(run, {**HEADER, "models": [{"name": "tiny", "digest": "11"}], "seed": 4})
+    told = str(refused.value)
+    assert 'header: models[0].digest was "00", is "11"; seed was 0, is 4; questions[0].id was "0", is absent; ' in told
+    assert "; and 117 more. Resume with its own settings" in told
+    assert len(told) < 600 and "\n" not in told
+
+
 def test_there_must_be_something_to_resume(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="nothing to resume"):
         Writer.resume(tmp_path, HEADER)
@@ -212,7 +227,7 @@ def test_a_round_is_one_round(tmp_path: Path) -> None:
 
 def test_a_second_writer_is_noticed(tmp_path: Path) -> None:
     first = Writer.create(tmp_path, HEADER)
-    second, _ = Writer.resume(tmp_path, HEADER)
+    second, *_ = Writer.resume(tmp_path, HEADER)
     write_round(first, FIRST, SUMMARY)
     with pytest.raises(BadInput, match="is another run using the folder"):
         write_round(second, FIRST, SUMMARY)
@@ -238,33 +253,64 @@ def end_line_missing(data: bytes, place: float) -> bytes:
 
 @pytest.mark.parametrize("damage", [torn_anywhere, torn_with_zeros, end_line_missing])
 @settings(max_examples=60, deadline=None)
-@given(place=st.floats(0, 1, exclude_max=True))
+@given(place=st.floats(0, 1, exclude_max=True), keep=st.booleans())
 def test_an_unfinished_file_goes_on_to_the_same_bytes(
-    finished: bytes, damage: Callable[[bytes, float], bytes], place: float
+    finished: bytes, damage: Callable[[bytes, float], bytes], place: float, keep: bool
 ) -> None:
     with TemporaryDirectory() as folder:
         run = run_of(Path(folder), damage(finished, place))
-        writer, kept = Writer.resume(run, header_in(finished))
+        writer, kept, begun = Writer.resume(run, header_in(finished), keep_open_round=keep)
         played = len(kept.rounds())
-        assert verify_chain(run) == 1 + 3 * played
+        assert verify_chain(run) == 1 + 3 * played + len(begun)
         assert list(kept.interactions()) == (FIRST + SECOND)[: 2 * played]
-        for interactions in (FIRST, SECOND)[played:]:
-            write_round(writer, interactions, SUMMARY)
+        for number, interactions in enumerate((FIRST, SECOND)[played:]):
+            if rest := interactions if number else interactions[len(begun) :]:
+                writer.interactions(rest)
+            writer.round(SUMMARY)
         writer.end(rounds=2, stopped="rounds")
         assert (run / transcript.FILE).read_bytes() == finished
+
+
+def test_what_is_kept_of_an_open_round_ends_before_the_first_failed_call(tmp_path: Path) -> None:
+    call = ReadingCall(("alignment", "engagement"), "d", None, None, "invalid")
+    unrated = interaction(1, 1, before={"llm:verdict": Rating(None, None, (call,), "invalid")})
+    unheard = interaction(1, 1, steps=[step("Ask.", 3.0, [replace(heard(0, None, None), outcome="timeout")])])
+    unsaid = interaction(1, 1, draft=None, before={}, steps=[], outcome="timeout")
+    for number, failed in enumerate((unrated, unheard, unsaid)):
+        writer = Writer.create(tmp_path / str(number), HEADER)
+        writer.interactions([interaction(1, 0), failed, interaction(1, 2)])
+        _, kept, begun = Writer.resume(tmp_path / str(number), HEADER, keep_open_round=True)
+        assert begun == [interaction(1, 0)] and kept.rounds() == []
+        assert verify_chain(tmp_path / str(number)) == 2
+
+
+@pytest.mark.parametrize("lines", [4, 5, 6])
+def test_an_open_round_goes_on_behind_its_whole_lines(tmp_path: Path, finished: bytes, lines: int) -> None:
+    whole = finished.splitlines(keepends=True)
+    run = run_of(tmp_path / "run", b"".join(whole[:lines]) + whole[lines][:-1])
+    writer, _, begun = Writer.resume(run, header_in(finished), keep_open_round=True)
+    assert begun == SECOND[: lines - 4]
+    if begun:
+        with pytest.raises(ValueError):  # of another round
+            writer.interactions(THIRD)
+    if rest := SECOND[len(begun) :]:
+        writer.interactions(rest)
+    writer.round(SUMMARY)
+    writer.end(rounds=2, stopped="rounds")
+    assert (run / transcript.FILE).read_bytes() == finished
 
 
 def test_every_possible_tear_keeps_the_rounds_before_it(tmp_path: Path, finished: bytes) -> None:
     ends = [n + 1 for n, byte in enumerate(finished) if byte == ord("\n")]
     for size in range(0, len(finished), 23):
         run = run_of(tmp_path, finished[:size])
-        _, kept = Writer.resume(run, header_in(finished))
+        _, kept, _ = Writer.resume(run, header_in(finished))
         assert len(kept.rounds()) == sum(end <= size for end in (ends[3], ends[6]))
 
 
 def test_more_rounds_extend_a_finished_run(tmp_path: Path, finished: bytes) -> None:
     run = run_of(tmp_path / "run", finished)
-    writer, kept = Writer.resume(run, header_in(finished))
+    writer, kept, _ = Writer.resume(run, header_in(finished))
     assert kept.end is None
     write_round(writer, THIRD, SUMMARY)
     writer.end(rounds=3, stopped="rounds")
@@ -285,9 +331,31 @@ def test_any_changed_byte_is_found_and_its_line_named(finished: bytes, place: fl
         with pytest.raises(BadInput, match=rf"line {line} |schema"):
             verify_chain(run)
         if position < len(finished) - 1:  # the last newline apart, whose loss is a torn line, resuming refuses as well
-            with pytest.raises(BadInput, match=rf"line {line} |schema|another header"):
-                Writer.resume(run, header_in(finished))
+            for keep in (False, True):
+                with pytest.raises(BadInput, match=rf"line {line} |schema|another header"):
+                    Writer.resume(run, header_in(finished), keep_open_round=keep)
             assert (run / transcript.FILE).read_bytes() == changed
+
+
+@pytest.mark.parametrize("lines", [1, 5, 7])
+@settings(max_examples=60, deadline=None)
+@given(place=st.floats(0, 1, exclude_max=True), flip=st.integers(1, 255), keep=st.booleans())
+def test_a_changed_byte_of_a_torn_line_is_dropped_with_it_or_found(
+    finished: bytes, lines: int, place: float, flip: int, keep: bool
+) -> None:
+    whole = finished.splitlines(keepends=True)
+    kept, torn = b"".join(whole[:lines]), bytearray(whole[lines][:-7])
+    torn[int(place * len(torn))] ^= flip
+    with TemporaryDirectory() as folder:
+        run = run_of(Path(folder), kept + torn)
+        with pytest.raises(BadInput, match=f"line {lines + 1} "):  # torn, or with a newline in it no line of ours
+            verify_chain(run)
+        if b"\n" in torn:
+            with pytest.raises(BadInput, match=f"line {lines + 1} "):
+                Writer.resume(run, header_in(finished), keep_open_round=keep)
+        else:
+            Writer.resume(run, header_in(finished), keep_open_round=keep)
+            assert finished.startswith((run / transcript.FILE).read_bytes())
 
 
 def swapped_lines(lines: list[bytes]) -> list[bytes]:
@@ -339,7 +407,7 @@ def test_a_write_that_fails_can_be_resumed(tmp_path: Path, finished: bytes, monk
             write_round(writer, SECOND, SUMMARY)
     with pytest.raises(BadInput, match="was changed while"):
         write_round(writer, SECOND, SUMMARY)
-    writer, _ = Writer.resume(tmp_path, header_in(finished))
+    writer, *_ = Writer.resume(tmp_path, header_in(finished))
     write_round(writer, SECOND, SUMMARY)
     writer.end(rounds=2, stopped="rounds")
     assert (tmp_path / transcript.FILE).read_bytes() == finished
