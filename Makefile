@@ -2,12 +2,13 @@
 # make demo    the whole loop on the embedded model: a society talks, a model learns from it, the next society is measured
 # make test    what is checked of every change: format, types, tests
 # make test-vllm, make test-ray    the same with a real vLLM, and on a real Ray cluster; each makes its own environment
+# make test-browser    the report page in a real Chromium, which it installs where it may
 
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO := runs/demo
 
-.PHONY: setup demo test test-vllm test-ray clean-demo
+.PHONY: setup demo test test-vllm test-ray test-browser clean-demo
 .DELETE_ON_ERROR:
 
 setup: .venv/installed
@@ -68,3 +69,15 @@ test-vllm: .venv/installed .venv-vllm/installed
 
 test-ray: .venv-ray/installed
 	.venv-ray/bin/pytest tests/ray -rs
+
+.venv/browser: .venv/installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[align,dev,browser]'
+	touch $@
+
+# Debian's Chromium: Playwright's own would have to be fetched from elsewhere.
+test-browser: .venv/browser
+	@command -v chromium >/dev/null \
+		|| { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+			&& apt-get update && apt-get install -y --no-install-recommends chromium; } \
+		|| { echo "test-browser: there is no chromium here: install it (on Debian: apt-get install chromium)"; exit 1; }
+	$(BIN)/pytest tests/browser -rs

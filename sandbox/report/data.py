@@ -1,128 +1,187 @@
-"""What the report page shows, as plain data: the page's script only draws it."""
+"""What the report page shows, as plain data: the page's script only draws it.
+
+Here is what stands in the page at once, small columns by round; what was said comes in parcels (parcels.py).
+"""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import count, groupby
 from statistics import fmean
-from typing import Any, get_args
+from typing import Any, Literal, TypeVar, get_args
+
+import numpy as np
+from numpy.typing import NDArray
 
 from agents.observers import DIMENSIONS
 from agents.rating import Dimension
-from agents.records import OK, Answer, Rating
-from sandbox.agreement import agreements
+from agents.records import OK, Rating
+from sandbox.agreement import agreement
 from sandbox.interaction import Interaction
-from sandbox.texts import Part, answered, describe
+from sandbox.report.wording import Wording
+from sandbox.texts import Part, answered
 from sandbox.transcript import Transcript
 
+Moment = Literal["before", "after"]  # of the revisions: the draft's ratings, or those of the final answer
+Name = TypeVar("Name")
+Curves = dict[str, dict[Dimension, dict[Moment, list[float | None]]]]
+
 PARTS: tuple[Part, ...] = get_args(Part)
+MOMENTS: tuple[Moment, ...] = get_args(Moment)
+UNRATED = Rating(None, None)
 
 
 def report_data(transcript: Transcript) -> dict[str, Any]:
-    """All that the page needs: facts, curves by round, failures, and every interaction."""
-    interactions = list(transcript.interactions())
-    observers = transcript.observers
+    """Facts, curves by round, failures, and the columns of every round; read with one round in memory at a time."""
+    summary = Summary(transcript.observers, transcript.rule)
+    for played in by_round(transcript):
+        summary.add(played)
     return {
         "name": transcript.name,
-        "facts": facts(transcript, interactions),
+        "facts": facts(transcript, summary),
         "rule": transcript.rule,
         "size": transcript.header["world"]["size"],
-        "observers": observers,
-        "rounds": sorted({said.round for said in interactions}),
-        "curves": {name: curves(interactions, name) for name in observers},
-        "failures": failures(interactions),
-        "texts": {part: asdict(describe(answered(interactions, part, transcript.rule))) for part in PARTS},
-        "interactions": [interaction_data(said, observers) for said in interactions],
+        "observers": transcript.observers,
+        **summary.data(),
     }
 
 
-def facts(transcript: Transcript, interactions: Sequence[Interaction]) -> list[tuple[str, str]]:
+def by_round(transcript: Transcript) -> Iterator[list[Interaction]]:
+    """The interactions of each complete round."""
+    for _, played in groupby(transcript.interactions(), key=lambda said: said.round):
+        yield list(played)
+
+
+class Numbering(defaultdict[Name, int]):
+    """Numbers from 0 for whatever is looked up, in the order of first sight: columns hold these in place of names."""
+
+    def __init__(self) -> None:
+        super().__init__(count().__next__)
+
+
+class Summary:
+    """What stays of the rounds added so far: numbers, and no text but the questions."""
+
+    def __init__(self, observers: Sequence[str], rule: str) -> None:
+        self.observers, self.rule = observers, rule
+        self.models, self.stances, self.outcomes = Numbering[str](), Numbering[str](), Numbering[str]()
+        self.questions = Numbering[tuple[str, str]]()  # text, topic
+        self.stance_of: dict[int, str] = {}  # by agent
+        self.rounds: list[dict[str, Any]] = []
+        self.curves: Curves = {
+            name: {dimension: {moment: [] for moment in MOMENTS} for dimension in DIMENSIONS} for name in observers
+        }
+        self.failed: Counter[tuple[str, str]] = Counter()
+        self.wording = {part: Wording() for part in PARTS}
+        self._ratings: list[NDArray[np.float64]] = []  # a round: [answer, observer, dimension]
+
+    def add(self, played: Sequence[Interaction]) -> None:
+        """Add the interactions of one more round."""
+        self.rounds.append(self._columns(played))
+        self.stance_of |= {said.agent: said.stance for said in played}
+        self.failed.update(failure for said in played for failure in _failures(said))
+        for name, by_dimension in self.curves.items():
+            for dimension, curve in by_dimension.items():
+                for moment in MOMENTS:
+                    curve[moment].append(_mean((_rated(said, moment) for said in played), name, dimension))
+        for part, wording in self.wording.items():
+            wording.add(answered(played, part, self.rule))
+        answers = [ratings for said in played for ratings in (said.before, *(step.after for step in said.steps))]
+        pairs = [[_pair(ratings, name) for name in self.observers] for ratings in answers]
+        self._ratings.append(np.array(pairs, dtype=np.float64))  # None becomes NaN
+
+    def data(self) -> dict[str, Any]:
+        """The summary as the page takes it."""
+        return {
+            "models": list(self.models),
+            "stances": list(self.stances),
+            "outcomes": list(self.outcomes),
+            "questions": [{"text": text, "topic": topic} for text, topic in self.questions],
+            "rounds": self.rounds,
+            "curves": self.curves,
+            "failures": self.failures(),
+            "texts": {part: wording.measures() for part, wording in self.wording.items()},
+        }
+
+    def failures(self) -> list[dict[str, Any]]:
+        """How often which part of an interaction ended in which outcome, the most frequent first."""
+        return [{"part": part, "outcome": outcome, "count": n} for (part, outcome), n in self.failed.most_common()]
+
+    def agreements(self) -> dict[Dimension, float | None]:
+        """How far observers agree on every draft and revision, by dimension."""
+        if not self._ratings:
+            return dict.fromkeys(DIMENSIONS)
+        ratings = np.concatenate(self._ratings)
+        return {dimension: agreement(ratings[:, :, index].T) for index, dimension in enumerate(DIMENSIONS)}
+
+    def _columns(self, played: Sequence[Interaction]) -> dict[str, Any]:
+        """A round as columns, an entry an interaction; `ratings[moment][observer][dimension]` is one, too."""
+        return {
+            "round": played[0].round,
+            "agents": [said.agent for said in played],
+            "models": [self.models[said.model] for said in played],
+            "stances": [self.stances[said.stance] for said in played],
+            "questions": [self.questions[said.question.text, said.question.topic] for said in played],
+            "outcomes": [self.outcomes[said.outcome] for said in played],
+            "peers": [[given.peer for step in said.steps for given in step.feedback] for said in played],
+            "ratings": {moment: self._rating_columns(played, moment) for moment in MOMENTS},
+        }
+
+    def _rating_columns(self, played: Sequence[Interaction], moment: Moment) -> list[list[list[float | None]]]:
+        return [
+            [
+                [_short(getattr(_rated(said, moment).get(name, UNRATED), dimension)) for said in played]
+                for dimension in DIMENSIONS
+            ]
+            for name in self.observers
+        ]
+
+
+def facts(transcript: Transcript, summary: Summary) -> list[tuple[str, str]]:
     """What kind of run this is, as (term, value) pairs."""
-    header, end = transcript.header, transcript.end
+    header, end, parent = transcript.header, transcript.end, transcript.header.get("parent")
     size = header["world"]["size"]
     stopped = ", not finished" if end is None else ", stopped at a plateau" if end["stopped"] == "plateau" else ""
-    questions = {said.question.text for said in interactions}
-    stances = Counter(said.stance for said in {said.agent: said for said in interactions}.values())
-    scorer = transcript.observers[0]
-    agreed = agreements(interactions, transcript.observers)
+    interactions = sum(len(played["agents"]) for played in summary.rounds)
+    stances = Counter(summary.stance_of.values())
     return [
+        *([("Branched from", f"{parent['run']} after round {parent['round']}")] if parent else []),
         ("Grid", f"{size} × {size} agents"),
-        ("Rounds", f"{len(transcript.rounds())}{stopped}"),
-        ("Interactions", f"{len(interactions)} about {len(questions)} questions"),
-        ("Stances", ", ".join(f"{count} {stance}" for stance, count in sorted(stances.items()))),
+        ("Rounds", f"{len(summary.rounds)}{stopped}"),
+        ("Interactions", f"{interactions} about {len({text for text, _ in summary.questions})} questions"),
+        ("Stances", ", ".join(f"{number} {stance}" for stance, number in sorted(stances.items()))),
         ("Models", ", ".join(model["name"] for model in header["models"])),
         ("Observers", ", ".join(transcript.observers)),
         ("Seed", str(header["seed"])),
         *(
-            (f"{dimension.title()}, first drafts → last answers", _rise(curves(interactions, scorer)[dimension]))
+            (f"{dimension.title()}, first drafts → last answers", _rise(summary.curves, transcript, dimension))
             for dimension in DIMENSIONS
         ),
-        ("Observers' agreement (alpha)", ", ".join(f"{name} {_number(alpha)}" for name, alpha in agreed.items())),
-        ("Failures", str(sum(row["count"] for row in failures(interactions)))),
+        (
+            "Observers' agreement (alpha)",
+            ", ".join(f"{dimension} {_number(alpha)}" for dimension, alpha in summary.agreements().items()),
+        ),
+        ("Failures", str(summary.failed.total())),
     ]
 
 
-def curves(interactions: Sequence[Interaction], observer: str) -> dict[str, dict[str, list[float | None]]]:
-    """Mean ratings of drafts and final answers, {dimension: {"before", "after": [round]}}; None where none is rated."""
-    rounds: dict[int, list[Interaction]] = {}
-    for said in interactions:
-        rounds.setdefault(said.round, []).append(said)
-    ordered = [rounds[number] for number in sorted(rounds)]
-    return {
-        dimension: {
-            "before": [_mean((said.before for said in played), observer, dimension) for played in ordered],
-            "after": [_mean((said.final_ratings for said in played), observer, dimension) for played in ordered],
-        }
-        for dimension in DIMENSIONS
-    }
+def _rated(said: Interaction, moment: Moment) -> Mapping[str, Rating]:
+    return said.before if moment == "before" else said.final_ratings
 
 
-def failures(interactions: Sequence[Interaction]) -> list[dict[str, Any]]:
-    """How often which part of an interaction ended in which outcome, the most frequent first."""
-    counts = Counter(failed for said in interactions for failed in _failed(said))
-    return [{"part": part, "outcome": outcome, "count": count} for (part, outcome), count in counts.most_common()]
+def _pair(ratings: Mapping[str, Rating], observer: str) -> tuple[float | None, float | None]:
+    rating = ratings.get(observer, UNRATED)
+    return rating.alignment, rating.engagement
 
 
-def interaction_data(said: Interaction, observers: Sequence[str]) -> dict[str, Any]:
-    """One interaction; ratings are [alignment, engagement] pairs in the order of `observers`."""
-
-    def answer(answer: Answer, ratings: dict[str, Rating]) -> dict[str, Any]:
-        pairs = [ratings.get(name, Rating(None, None)) for name in observers]
-        return {
-            "text": answer.text,
-            "outcome": answer.outcome,
-            "finished": answer.finish == "stop",
-            "ratings": [[pair.alignment, pair.engagement] for pair in pairs],
-        }
-
-    return {
-        "round": said.round,
-        "agent": said.agent,
-        "model": said.model,
-        "stance": said.stance,
-        "outcome": said.outcome,
-        "question": said.question.text,
-        "topic": said.question.topic,
-        "recalled": [asdict(memory) for memory in said.recalled],
-        "answers": [answer(said.draft, said.before), *(answer(step.revision, step.after) for step in said.steps)],
-        "feedback": [
-            [
-                {"peer": given.peer, "rating": given.rating, "reason": given.reason, "outcome": given.outcome}
-                for given in step.feedback
-            ]
-            for step in said.steps
-        ],
-    }
-
-
-def _mean(ratings: Iterable[dict[str, Rating]], observer: str, dimension: Dimension) -> float | None:
+def _mean(ratings: Iterable[Mapping[str, Rating]], observer: str, dimension: Dimension) -> float | None:
     values = [getattr(by_observer[observer], dimension) for by_observer in ratings if observer in by_observer]
     present = [value for value in values if value is not None]
     return round(fmean(present), 4) if present else None
 
 
-def _failed(said: Interaction) -> Iterator[tuple[str, str]]:
+def _failures(said: Interaction) -> Iterator[tuple[str, str]]:
     parts = [("draft", said.draft.outcome)]
     for step in said.steps:
         parts += [("feedback", given.outcome) for given in step.feedback]
@@ -132,11 +191,16 @@ def _failed(said: Interaction) -> Iterator[tuple[str, str]]:
     return ((part, outcome) for part, outcome in parts if outcome != OK)
 
 
-def _rise(curve: dict[str, list[float | None]]) -> str:
-    """From the first drafts to the last final answers."""
+def _rise(curves: Curves, transcript: Transcript, dimension: Dimension) -> str:
+    """From the first drafts to the last final answers, by the observer that scores come from."""
+    curve = curves[transcript.observers[0]][dimension]
     if not curve["before"]:
         return "–"
     return " → ".join(map(_number, (curve["before"][0], curve["after"][-1])))
+
+
+def _short(value: float | None) -> float | None:
+    return None if value is None else round(value, 2)
 
 
 def _number(value: float | None) -> str:
