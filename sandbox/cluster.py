@@ -52,8 +52,8 @@ def play(address: str, worlds: Sequence[SimulateOptions]) -> None:
             remote.options(name=world.out.name).remote(world, Path.cwd(), environment): world
             for world in worlds
         }
-        # Where this raises, leaving the cluster ends the other worlds. They are not cancelled first: a cancel that meets
-        # a task's own end kills this process (Ray 2.60, "Tried to complete task that was not pending").
+        # Where this raises, leaving the cluster ends the other worlds. They are not cancelled first: a cancel that
+        # meets a task's own end kills this process (Ray 2.60, "Tried to complete task that was not pending").
         failures = sorted(failed(tasks))
     if failures:
         raise TooManyFailures("; ".join(failures))

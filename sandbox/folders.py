@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,14 +19,17 @@ ROOM = frozenset({"new", "old", LOCK})  # what a room can hold
 WRITTEN = ("run.toml", "*.jsonl", "report*", "dataset")  # into the folder of a run, or of a world of it
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a file, in place of an earlier one, and make its folder where there is none. Raises OSError."""
+def write_whole(path: Path, text: Iterable[str]) -> None:
+    """Write a file, in place of an earlier one, and make its folder where there is none; `text` may come in pieces.
+
+    Raises OSError.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f"{path.name}.new")
     fresh.unlink(missing_ok=True)  # of a process that was killed
     try:
         with fresh.open("x", encoding="utf-8", newline="\n") as file:
-            file.write(text)
+            file.writelines([text] if isinstance(text, str) else text)
             file.flush()
             os.fsync(file.fileno())
         fresh.replace(path)

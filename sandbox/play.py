@@ -35,6 +35,8 @@ async def play(options: SimulateOptions, plans: Sequence[Plan], encoder: Encoder
     async with opened(where(options, sum(plan.options.size**2 for plan in plans)), say) as engines:
         actors = await cast(options, engines, encoder)
         worlds = [world_of(plan, actors, resume=options.resume) for plan in plans]
+        if options.worlds > 1:
+            write_settings(options.out, options, worlds[0].built.header)
         # What is loaded stays, and a round makes few cycles: looking for garbage took a third of its CPU time, and more
         # the more agents there were.
         gc.freeze()

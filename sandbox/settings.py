@@ -3,36 +3,41 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import platform
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from agents.errors import BadInput
+from agents.server import KEY_VARIABLE
 from sandbox.config import SimulateOptions, load, read_table
 from sandbox.folders import write_whole
 from sandbox.toml import toml_of
 
 FILE = "run.toml"
-NOT_TAKEN = ("out", "vllm_command")  # a run may come from someone else: it decides no folder and starts no program
+# A run may come from someone else: it decides no folder, starts no program, and sends no key to an address of its own.
+NOT_TAKEN = ("out", "vllm_command", "ray")
+NOT_WITH_A_KEY = ("server",)
 VERSIONED = ("social-sandbox", "mesa", "torch", "transformers", "sentence-transformers", "faiss-cpu", "numpy")
 
 
 def resolved(options: SimulateOptions, header: Mapping[str, Any]) -> str:
     """The text of run.toml: every option, those left open as the header tells, then versions and model digests."""
     found = {
+        "rounds": options.round_limit,
         "model": options.model or [model["name"] for model in header["models"]],
         "reading": header["speech"]["reading"],
         "observer": [observer["name"] for observer in header["observers"]],
     }
     digests = {model["name"]: model["digest"] for model in header["models"]}
-    return toml_of({**_given(options), **found, "versions": versions(), "digests": digests})
+    values = options.model_dump(mode="json", exclude={"config", "resume"})
+    return toml_of({**values, **found, "versions": versions(), "digests": digests})
 
 
-def write_settings(folder: Path, options: SimulateOptions, header: Mapping[str, Any] | None = None) -> None:
-    """Write run.toml, whole or not at all; without a header, which is there once models are, as the options stand."""
-    text = toml_of(_given(options)) if header is None else resolved(options, header)
-    write_whole(folder / FILE, text)
+def write_settings(folder: Path, options: SimulateOptions, header: Mapping[str, Any]) -> None:
+    """Write run.toml, whole or not at all."""
+    write_whole(folder / FILE, resolved(options, header))
 
 
 def settings_of(run: Path) -> dict[str, Any]:
@@ -43,7 +48,8 @@ def settings_of(run: Path) -> dict[str, Any]:
     path = run / FILE
     if not path.is_file():
         return {}
-    return {name: value for name, value in read_table(path, SimulateOptions).items() if name not in NOT_TAKEN}
+    left_out = NOT_TAKEN + NOT_WITH_A_KEY * bool(os.environ.get(KEY_VARIABLE))
+    return {name: value for name, value in read_table(path, SimulateOptions).items() if name not in left_out}
 
 
 def options_of(run: Path) -> SimulateOptions:
@@ -59,7 +65,3 @@ def versions() -> dict[str, str]:
     for name in VERSIONED:
         found[name] = importlib.metadata.version(name)
     return found
-
-
-def _given(options: SimulateOptions) -> dict[str, Any]:
-    return options.model_dump(mode="json", exclude={"config", "resume"}) | {"rounds": options.round_limit}

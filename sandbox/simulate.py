@@ -34,8 +34,6 @@ def played(options: SimulateOptions, plans: Sequence[Plan]) -> list[Path]:
     """Play these worlds of a run, write what is made of their transcripts, and return their folders."""
     encoder = Encoder(encoder_folder(options.encoder))
     worlds = [plan.options for plan in plans]
-    if options.worlds > 1:
-        write_settings(options.out, options)
     if options.ray:
         from sandbox import cluster  # Ray is an extra
 

@@ -17,6 +17,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from sandbox.folders import write_whole
 from sandbox.report.data import report_data
 from sandbox.report.parcels import PARCEL, parcels
 from sandbox.transcript import read
@@ -44,19 +45,16 @@ def write_report(run: Path, *, largest: int = LARGEST) -> Path:
     """
     transcript = read(run)
     path = transcript.path.parent / "report.html"
-    fresh, folder = path.with_suffix(".html.new"), path.with_suffix("")
+    folder = path.with_suffix("")
     data = report_data(transcript)
     needed = set(folder.glob(BESIDE))
     try:
         room = largest - sum(len(piece.encode()) for piece in pieces(data, Said()))
         said = shelved(parcels(transcript), folder, room)
-        with fresh.open("w", encoding="utf-8") as file:
-            file.writelines(pieces(data, said))
-        fresh.replace(path)
+        write_whole(path, pieces(data, said))
         needed = {folder / name for name in said.beside}
         return path
     finally:
-        fresh.unlink(missing_ok=True)
         _clear(folder, needed)
 
 

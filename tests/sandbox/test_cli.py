@@ -48,7 +48,8 @@ def run(
     """Calls a command in this process, in an empty folder, with the scripted model behind every model's name."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("agents.engines.load_model", lambda name, batcher: model)
-    monkeypatch.setattr("sandbox.simulate.Encoder", lambda folder: Letters())
+    for module in ("sandbox.simulate", "sandbox.verify", "sandbox.compare"):
+        monkeypatch.setattr(f"{module}.Encoder", lambda folder: Letters())
 
     def call(*argv: str) -> Done:
         monkeypatch.setattr(sys, "argv", list(argv))
@@ -100,7 +101,7 @@ def test_equal_seeds_give_equal_transcripts_and_other_seeds_others(run: Run, mod
 
 
 def test_an_interrupted_run_goes_on_and_ends_as_the_uninterrupted_one(run: Run, model: ScriptedModel) -> None:
-    run("simulate", "--out", "whole", *SMALL)
+    run("simulate", "--out", "whole-run", *SMALL)
 
     def stop_in_round_two(prompt: object) -> str:
         if prompt.key.round == 2:
@@ -115,8 +116,8 @@ def test_an_interrupted_run_goes_on_and_ends_as_the_uninterrupted_one(run: Run, 
     done = run("simulate", "--out", "cut", "--resume", *SMALL)
     assert done.code == 0 and "resuming after round 1" in done.err
     for file in ("transcript.jsonl", "dataset/README.md"):
-        whole, cut = Path("whole", file).read_text(), Path("cut", file).read_text()
-        assert whole.replace("whole", "cut") == cut
+        whole, cut = Path("whole-run", file).read_text(), Path("cut", file).read_text()
+        assert whole.replace("whole-run", "cut") == cut
 
 
 def test_more_rounds_extend_a_finished_run(run: Run) -> None:

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from agents.errors import BadInput
+from agents.server import KEY_VARIABLE
 from sandbox.cast import Share, observer_kinds, parse_models
 from sandbox.config import SimulateOptions
 from sandbox.plan import rule_of
-from sandbox.settings import options_of, write_settings
+from sandbox.settings import options_of, settings_of, write_settings
 from sandbox.society import draw_speakers
 
 
@@ -70,3 +71,15 @@ def test_run_toml_reads_back_and_holds_no_secret_of_the_call(tmp_path: Path) -> 
     assert table["versions"]["social-sandbox"] == "0.1.0"
     again = options_of(tmp_path)
     assert again.model == options.model and again.until_plateau and again.out == tmp_path
+
+
+def test_a_run_does_not_say_where_a_key_goes_or_what_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "run.toml").write_text(
+        'out = "elsewhere"\nseed = 3\nserver = ["http://far.example"]\nvllm_command = "rm"\nray = "auto"\n'
+    )
+    monkeypatch.delenv(KEY_VARIABLE, raising=False)
+    assert settings_of(tmp_path) == {"seed": 3, "server": ["http://far.example"]}
+    monkeypatch.setenv(KEY_VARIABLE, "secret")
+    assert settings_of(tmp_path) == {"seed": 3}
