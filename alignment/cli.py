@@ -33,7 +33,17 @@ def _check(argv: Sequence[str]) -> int:
     return 0
 
 
+def _verify(argv: Sequence[str]) -> int:
+    from alignment.config import AlignVerifyOptions
+
+    options = load(AlignVerifyOptions, argv, prog="align verify")
+    from alignment.lineage import run_verify
+
+    return run_verify(options)
+
+
 ALIGN: dict[str, tuple[str, Command]] = {
     "stable": ("train a model on groups of rated answers by Stable Alignment", _stable),
+    "verify": ("check what a trained model was made of, back to the transcripts", _verify),
     "check": ("show what a trainer would read, with one example", _check),
 }

@@ -63,3 +63,14 @@ class AlignStableOptions(_Data):
     trainer: CliSuppress[dict[str, Any]] = Field(  # a table, so no flag
         default={}, description="the table [trainer] of --config: more of transformers' TrainingArguments"
     )
+
+
+class AlignVerifyOptions(BaseSettings):
+    """Check what a trained model was made of, back to the lines of the transcripts."""
+
+    model_config = OPTIONS
+
+    model: CliPositionalArg[Path] = Field(description="folder that align wrote")
+    sources: CliPositionalArg[list[Path]] = Field(
+        [], description="the runs and files that it was made of, in their order (where they were then)"
+    )

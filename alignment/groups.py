@@ -17,6 +17,7 @@ from agents.rows import read_rows, text_field
 from sandbox import transcript
 from sandbox.dataset import Group, collect
 from sandbox.responses import GroupType, Scoring
+from sandbox.transcript import Transcript
 
 PUBLISHED_SCALE = 7.0  # S of ratings from 1 to 7, as in the paper: seven points, not six steps
 ROLES = ("system", "user", "assistant")
@@ -43,21 +44,28 @@ class Ratings:
     counts: Counts
 
 
+def is_run(source: Path | Transcript) -> bool:
+    """Whether a source of groups is a run, by its folder or transcript, and not a file of rows."""
+    return isinstance(source, Transcript) or source.is_dir() or source.name == transcript.FILE
+
+
 def read_sources(
-    sources: Sequence[Path], types: Sequence[GroupType] = ("imitation",), scoring: Scoring | None = None
+    sources: Sequence[Path | Transcript],
+    types: Sequence[GroupType] = ("imitation",),
+    scoring: Scoring | None = None,
 ) -> tuple[list[Group], dict[str, int]]:
-    """The groups of run folders (of each type) and of files, and what was left out of the runs, by reason.
+    """The groups of runs (of each type) and of files, and what was left out of the runs, by reason.
 
     Raises BadInput, naming file and row.
     """
-    runs = [source for source in sources if source.is_dir() or source.name == transcript.FILE]
+    runs = [source for source in sources if is_run(source)]
     collections = [collect(runs, type, scoring) for type in types] if runs else []
     groups = [group for collection in collections for group in collection.groups]
     left_out: Counter[str] = Counter()
     for collection in collections:
         left_out.update(collection.left_out)
     for source in sources:
-        if source not in runs:
+        if isinstance(source, Path) and not is_run(source):
             groups += read_file(source)
     return groups, dict(left_out)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from math import nan
 
 import krippendorff
 import numpy as np
@@ -13,13 +14,27 @@ from agents.rating import Dimension
 from agents.records import Rating
 from sandbox.interaction import Interaction
 
-_UNRATED = Rating(None, None)
+UNRATED = Rating(None, None)
 
 
-def agreements(interactions: Iterable[Interaction], observers: Sequence[str]) -> dict[Dimension, float | None]:
-    """The `agreement` of `observers` by dimension, over every draft and revision."""
-    answers = [ratings for said in interactions for ratings in (said.before, *(step.after for step in said.steps))]
-    return {dimension: agreement(_matrix(answers, observers, dimension)) for dimension in DIMENSIONS}
+def ratings_of(interactions: Iterable[Interaction], observers: Sequence[str]) -> NDArray[np.float64]:
+    """The ratings [answer, observer, dimension] of every draft and revision; NaN where there is none.
+
+    Of an interaction nothing but these numbers is kept.
+    """
+
+    def values() -> Iterator[float]:
+        for said in interactions:
+            for ratings in (said.before, *(step.after for step in said.steps)):
+                for rating in (ratings.get(name, UNRATED) for name in observers):
+                    yield from (nan if value is None else value for value in (rating.alignment, rating.engagement))
+
+    return np.fromiter(values(), np.float64).reshape(-1, len(observers), len(DIMENSIONS))
+
+
+def agreements(ratings: NDArray[np.float64]) -> dict[Dimension, float | None]:
+    """The `agreement` of observers by dimension, from their ratings [answer, observer, dimension]."""
+    return {dimension: agreement(ratings[:, :, index].T) for index, dimension in enumerate(DIMENSIONS)}
 
 
 def agreement(ratings: NDArray[np.float64]) -> float | None:
@@ -33,10 +48,3 @@ def agreement(ratings: NDArray[np.float64]) -> float | None:
     if np.unique(paired[~np.isnan(paired)]).size < 2:
         return None
     return float(krippendorff.alpha(paired, level_of_measurement="ordinal"))
-
-
-def _matrix(
-    answers: Sequence[Mapping[str, Rating]], observers: Sequence[str], dimension: Dimension
-) -> NDArray[np.float64]:
-    rows = [[getattr(ratings.get(name, _UNRATED), dimension) for ratings in answers] for name in observers]
-    return np.array(rows, dtype=np.float64)  # None becomes NaN

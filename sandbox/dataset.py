@@ -82,7 +82,9 @@ def groups_of(
     return collect(runs, type, Scoring(score_by, observer, critic_score)).groups
 
 
-def collect(runs: Sequence[Path], type: GroupType = "imitation", scoring: Scoring | None = None) -> Collection:
+def collect(
+    runs: Sequence[Path | Transcript], type: GroupType = "imitation", scoring: Scoring | None = None
+) -> Collection:
     """`groups_of` with the count of what was left out, by reason."""
     scoring = scoring or Scoring()
     left_out: Counter[str] = Counter()

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from statistics import fmean
 from typing import Literal
+
+import regex
 
 from sandbox.interaction import Interaction
 
 Part = Literal["draft", "final"]
 
+UNSPACED = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]"
+WORD = regex.compile(rf"{UNSPACED}\p{{M}}*|(?:(?!{UNSPACED})\w)+")
 COPIED_RUN = 3  # words in a row; two are shared by chance too often
 
 
@@ -29,23 +32,48 @@ class Texts:
     copied: float | None
 
 
-def answered(interactions: Iterable[Interaction], part: Part, rule: str) -> list[tuple[str, list[str]]]:
+class Wording:
+    """The measures of all answers added so far, whose texts need not be held in memory."""
+
+    def __init__(self) -> None:
+        self._answers = self._words = self._pairs = self._measured = 0
+        self._copied = 0.0
+        self._distinct: set[tuple[str, ...]] = set()
+
+    def add(self, answers: Iterable[tuple[str, Sequence[str]]]) -> None:
+        """Add answers, each given with the texts that its author was shown."""
+        for text, shown in answers:
+            words = list(map(sys.intern, words_of(text)))  # one copy of each word, however many pairs have it
+            pairs = runs_of(words, 2)
+            self._answers += 1
+            self._words += len(words)
+            self._pairs += len(pairs)
+            self._distinct.update(pairs)
+            if (share := copied_share(text, shown)) is not None:
+                self._measured += 1
+                self._copied += share
+
+    def measures(self) -> Texts:
+        """What they are like."""
+        return Texts(
+            answers=self._answers,
+            words=self._words / self._answers if self._answers else None,
+            distinct_2=len(self._distinct) / self._pairs if self._pairs else None,
+            copied=self._copied / self._measured if self._measured else None,
+        )
+
+
+def answered(interactions: Iterable[Interaction], part: Part, rule: str) -> Iterator[tuple[str, list[str]]]:
     """The drafts or final answers that have a text, each with the texts that its author was shown."""
     chosen = ((said, said.draft if part == "draft" else said.final) for said in interactions)
-    return [(answer.text, _shown(said, part, rule)) for said, answer in chosen if answer.text is not None]
+    return ((answer.text, _shown(said, part, rule)) for said, answer in chosen if answer.text is not None)
 
 
-def describe(answers: Sequence[tuple[str, Sequence[str]]]) -> Texts:
+def describe(answers: Iterable[tuple[str, Sequence[str]]]) -> Texts:
     """The measures of answers, each given with the texts that its author was shown."""
-    said = [words_of(text) for text, _ in answers]
-    pairs = [pair for words in said for pair in runs_of(words, 2)]
-    shares = [share for text, shown in answers if (share := copied_share(text, shown)) is not None]
-    return Texts(
-        answers=len(answers),
-        words=fmean(map(len, said)) if said else None,
-        distinct_2=len(set(pairs)) / len(pairs) if pairs else None,
-        copied=fmean(shares) if shares else None,
-    )
+    wording = Wording()
+    wording.add(answers)
+    return wording.measures()
 
 
 def copied_share(text: str, shown: Sequence[str]) -> float | None:
@@ -56,8 +84,9 @@ def copied_share(text: str, shown: Sequence[str]) -> float | None:
 
 
 def words_of(text: str) -> list[str]:
-    """The words of a text, without case and punctuation."""
-    return re.findall(r"\w+", text.casefold())
+    """The words of a text, without case and punctuation; where words are written without spaces, its letters."""
+    found: list[str] = WORD.findall(text.casefold())
+    return found
 
 
 def runs_of(words: Sequence[str], length: int) -> list[tuple[str, ...]]:

@@ -14,7 +14,7 @@ import pytest
 from pydantic_settings import BaseSettings
 
 from alignment.cli import ALIGN
-from alignment.config import AlignCheckOptions, AlignStableOptions
+from alignment.config import AlignCheckOptions, AlignStableOptions, AlignVerifyOptions
 from sandbox.cli import REPLAY
 from sandbox.config import (
     ReplayCompareOptions,
@@ -31,6 +31,7 @@ OPTIONS: dict[str, type[BaseSettings]] = {
     "simulate": SimulateOptions,
     "align check": AlignCheckOptions,
     "align stable": AlignStableOptions,
+    "align verify": AlignVerifyOptions,
     "replay compare": ReplayCompareOptions,
     "replay fork": ReplayForkOptions,
     "replay show": ReplayShowOptions,
@@ -39,7 +40,8 @@ OPTIONS: dict[str, type[BaseSettings]] = {
 
 
 def blocks(page: Path, language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text("utf-8"), re.DOTALL | re.MULTILINE)
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", page.read_text("utf-8"), re.DOTALL | re.MULTILINE)
+    return [block for of, block in fenced if of == language]
 
 
 def commands() -> list[tuple[str, str]]:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from sandbox.config import ReplayCompareOptions
 
 PICTURES = (".png", ".svg", ".pdf")
+LONGEST = 24  # characters of a name in tables and pictures; the middle of longer ones is left out
 
 
 def main(options: ReplayCompareOptions) -> int:
@@ -35,7 +36,7 @@ def main(options: ReplayCompareOptions) -> int:
     _require_writable(options.json_out, options.plot)
     runs = list(map(read_run, options.runs))
     for other in runs[1:]:  # refused before minutes of encoding
-        pair(runs[0], other)
+        pair(runs[0], other, options.part)
         common_observers(runs[0], other)
     vectors = _encoded(runs, options.part, None if options.encoder == "none" else _encoding(options.encoder))
     courses = [course(run, vectors, gain=options.plateau_gain, patience=options.plateau_patience) for run in runs]
@@ -67,7 +68,8 @@ def compare(
     """Compare the `part` of two runs, for the observers that both have (or those named).
 
     `encode` (texts to unit vectors [N, D]) is what similarity is measured with; without it there is none. `gain` and
-    `patience` are those of the plateau. Raises BadInput where the runs have no question or no observer in common.
+    `patience` are those of the plateau. Raises BadInput where the runs have no answered question or no observer in
+    common.
     """
     runs = read_run(a), read_run(b)
     vectors = _encoded(runs, part, encode)
@@ -105,15 +107,19 @@ def _require_writable(json_out: Path | None, plot: Path | None) -> None:
 
 def _names(runs: Sequence[Run]) -> list[str]:
     """What the runs are called beside each other: a letter each, since names may be long, or the same."""
-    return [f"{chr(ord('A') + number)} {run.name}" for number, run in enumerate(runs)]
+    half = LONGEST // 2
+    names = [name if len(name) <= LONGEST else f"{name[:half]}…{name[1 - half :]}" for name in (r.name for r in runs)]
+    return [f"{chr(ord('A') + number)} {name}" for number, name in enumerate(names)]
 
 
 def _print(comparisons: Sequence[Comparison], courses: dict[str, Course]) -> None:
     console = table_console()
-    for comparison in comparisons:
-        console.print(comparison_table(comparison))
-        if comparison.first.revised or comparison.second.revised:
-            console.print(revision_table(comparison))
+    baseline, *others = courses
+    for name, comparison in zip(others, comparisons, strict=True):
+        console.print(comparison_table(comparison, baseline, name))
+    sides = [comparisons[0].first, *(comparison.second for comparison in comparisons)]
+    if any(side.revised for side in sides):
+        console.print(revision_table(dict(zip(courses, sides, strict=True))))
     if any(len(went.rounds) > 1 for went in courses.values()):
         for table in (*course_tables(courses), change_table(courses), plateau_table(courses)):
             console.print(table)

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 
 from agents.errors import BadInput
 from agents.rating import Dimension
-from sandbox.agreement import agreements
+from sandbox.agreement import agreements, ratings_of
 from sandbox.compare.curves import Course, answers_of
 from sandbox.compare.diversity import Change, Vectors, changes, diversity
 from sandbox.compare.pairing import (
@@ -49,8 +49,9 @@ class Side:
 class Comparison:
     """Two runs, paired. `differing` names what else than the models their headers differ in.
 
-    `joined` counts the pairs: of answers, or of questions (`paired_by`). `unmatched` has no partner. The rounds up to
-    `shared_rounds` are left out, since one run branched off the other there. `diversity` is that of the paired answers.
+    `joined` counts the pairs: of answers, or of questions (`paired_by`). `unmatched` has no partner, which a failed
+    answer is not. The rounds up to `shared_rounds` are left out, since one run branched off the other there.
+    `diversity` is that of the paired answers.
     """
 
     part: Part
@@ -74,11 +75,11 @@ def compared(
 ) -> Comparison:
     """The `part` of two runs, each with its course, by the observers that both have (or those named).
 
-    Raises BadInput where the runs have no question or no observer in common.
+    Raises BadInput where the runs have no answered question or no observer in common.
     """
     first, second = runs
     names = common_observers(first, second, observers)
-    pairing = pair(first, second)
+    pairing = pair(first, second, part)
     answers = [part_of(run.answers, part) for run in runs]
     measured = [diversity(answers_of(pairing.of(rows)), vectors) for rows in answers]
     return Comparison(
@@ -125,12 +126,12 @@ def _side(run: Run, went: Course, observers: Sequence[str], part: Part, pairing:
     drafts, finals = part_of(run.answers, "draft"), part_of(run.answers, "final")
     revised = finals[finals["step"] > 0]
     both = drafts.merge(revised, on=[*INTERACTION, "observer"], suffixes=("_first", "_second"))
-    everything = [(number, said) for number, world in enumerate(run.worlds) for said in world.interactions()]
-    paired = [said for number, said in everything if pairing.has(number, said)]
+    everything = (said for world in run.worlds for said in world.interactions())
+    paired = (said for n, world in enumerate(run.worlds) for said in world.interactions() if pairing.has(n, said))
     return Side(
         name=run.name,
         revised=differences_of(both, observers),
-        agreement=agreements((said for _, said in everything), run.observers),
+        agreement=agreements(ratings_of(everything, run.observers)),
         texts=describe(answered(paired, part, run.worlds[0].rule)),
         course=went,
     )

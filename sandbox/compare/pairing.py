@@ -24,6 +24,7 @@ from sandbox.texts import Part
 from sandbox.transcript import Transcript, read_worlds
 
 RESAMPLES = 10_000
+FEWEST = 6  # questions: the differences of five have one sign by chance oftener (1/16) than once in twenty
 PLACE = ["world", "round", "agent"]
 INTERACTION = [*PLACE, "question"]
 COLUMNS = {"question and agent": INTERACTION, "question": ["world", "question"]}
@@ -53,9 +54,10 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Pairing:
-    """What of two runs is compared: rounds after `shared_rounds`, by the keys that both runs have.
+    """What of two runs is compared: rounds after `shared_rounds`, by the keys that both runs have an answer to.
 
-    A key has the values of COLUMNS[by]. `unmatched` counts the keys that only the first and only the second run has.
+    A key has the values of COLUMNS[by]. `unmatched` counts the keys that only the first and only the second run has; a
+    failed answer has none.
     """
 
     by: PairedBy
@@ -81,7 +83,8 @@ class Difference:
     """A paired difference of mean ratings, `second` − `first`, with its 95 % interval.
 
     Every question weighs the same, whatever the number of its pairs; the interval (percentile bootstrap) resamples
-    questions. It is None where there are fewer than two questions.
+    questions. It is None where there are fewer than two questions, and too narrow to tell anything with fewer than
+    FEWEST.
     """
 
     observer: str
@@ -99,6 +102,8 @@ class Difference:
         """What the interval says."""
         if self.low is None or self.high is None:
             return "one question only: no interval"
+        if self.questions < FEWEST:
+            return f"fewer than {FEWEST} questions: too few to tell"
         if self.low <= 0 <= self.high:
             return "interval includes zero: no difference shown"
         return "higher" if self.difference > 0 else "lower"
@@ -121,8 +126,8 @@ def part_of(answers: DataFrame, part: Part) -> DataFrame:
     return answers[answers["step"] == answers.groupby(INTERACTION)["step"].transform("max")]
 
 
-def pair(first: Run, second: Run) -> Pairing:
-    """What the runs have in common. Raises BadInput where that is no question."""
+def pair(first: Run, second: Run, part: Part) -> Pairing:
+    """What the runs have in common of that part. Raises BadInput where that is no answered question."""
     shared = shared_rounds(first, second)
     later = [run.answers[run.answers["round"] > shared] for run in (first, second)]
     for run, answers in zip((first, second), later, strict=True):
@@ -132,12 +137,13 @@ def pair(first: Run, second: Run) -> Pairing:
                 "play more with simulate --resume, or name another run"
             )
     by: PairedBy = "question and agent" if _same_seeds(first, second) and _same_deal(*later) else "question"
-    keys = [frozenset(_keys(answers, by)) for answers in later]
+    keys = [frozenset(_keys(part_of(answers, part).dropna(subset=["text"]), by)) for answers in later]
     joined = keys[0] & keys[1]
     if not joined:
         after = f" after the {shared} round{'s' * (shared > 1)} that they share" if shared else ""
         raise BadInput(
-            f"{first.path} and {second.path} have no question in common{after}: compare runs that were asked alike"
+            f"{first.path} and {second.path} have no answered question in common{after}: "
+            "compare runs that were asked alike"
         )
     return Pairing(by, shared, joined, (len(keys[0] - joined), len(keys[1] - joined)))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from io import BytesIO
 from pathlib import Path
@@ -40,7 +41,9 @@ def draw(courses: Mapping[str, Course], path: Path) -> None:
         figure.legend(alignment.get_lines()[: len(courses)], list(courses), loc="outside lower center", ncols=3)
         undated = {"Date": None} if path.suffix == ".svg" else {"CreationDate": None} if path.suffix == ".pdf" else {}
         picture = BytesIO()
-        figure.savefig(picture, format=path.suffix[1:], metadata=undated)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing")  # of a name; its letter tells which run it is
+            figure.savefig(picture, format=path.suffix[1:], metadata=undated)
     path.write_bytes(picture.getvalue())
 
 

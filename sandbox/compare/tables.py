@@ -1,4 +1,7 @@
-"""A comparison as tables for people: what was paired, each run from draft to final answer, and all runs by round."""
+"""A comparison as tables for people: what was paired, each run from draft to final answer, and all runs by round.
+
+Runs are named by a letter and their name ("A before"), and by the letter alone where many names would leave no room.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from rich.table import Table
 
 from agents.observers import DIMENSIONS
 from agents.rating import Dimension
-from sandbox.compare.comparison import Comparison
+from sandbox.compare.comparison import Comparison, Side
 from sandbox.compare.curves import Course, Round
 from sandbox.compare.diversity import Change, Measure
 from sandbox.compare.pairing import Difference
@@ -25,11 +28,12 @@ TOLD: dict[Measure, str] = {
 ABREAST = 3  # runs in a table by round; more would be wider than 120 columns
 
 
-def comparison_table(comparison: Comparison) -> Table:
-    """Paired ratings, then what the paired answers are like, then agreement."""
+def comparison_table(comparison: Comparison, first_name: str, second_name: str) -> Table:
+    """Paired ratings, then what the paired answers are like, then agreement, of runs shown by these names."""
     first, second = comparison.first, comparison.second
-    shown = Table(title=f"{comparison.part}s of {first.name} and {second.name}", caption=_caption(comparison))
-    _columns(shown, "", first.name, second.name, "difference", "95 % interval", "pairs", "questions")
+    shown = Table(title=f"{comparison.part}s of {first_name} and {second_name}", caption=_caption(comparison))
+    shown.add_column("")
+    _numbers(shown, first_name, second_name, "difference", "95 % interval", "pairs", "questions")
     shown.add_column("")
     for row in comparison.ratings:
         shown.add_row(*_rating(row))
@@ -42,19 +46,21 @@ def comparison_table(comparison: Comparison) -> Table:
     shown.add_section()
     for dimension in DIMENSIONS:
         values = (first.agreement[dimension], second.agreement[dimension])
-        shown.add_row(f"observers' agreement on {dimension} (alpha)", *map(_number, values))
+        shown.add_row(f"agreement on {dimension} (alpha)", *map(_number, values))
     return shown
 
 
-def revision_table(comparison: Comparison) -> Table:
-    """What revising did to the ratings within each run."""
-    shown = Table(title="from draft to final answer")
-    _columns(shown, "", "draft", "final", "difference", "95 % interval", "pairs", "questions")
+def revision_table(sides: Mapping[str, Side]) -> Table:
+    """What revising did to the ratings within each run. `sides` by shown name."""
+    shown = Table(title="from draft to final answer", caption=", ".join(sides))
     shown.add_column("")
-    for side in (comparison.first, comparison.second):
+    _numbers(shown, "draft", "final", "difference", "95 % interval", "pairs", "questions")
+    shown.add_column("")
+    for name, side in sides.items():
         for row in side.revised:
-            name, *cells = _rating(row)
-            shown.add_row(f"{side.name}: {name}", *cells)
+            told, *cells = _rating(row)
+            shown.add_row(f"{_letter(name)} {told}", *cells)
+        shown.add_section()
     return shown
 
 
@@ -70,12 +76,14 @@ def course_tables(courses: Mapping[str, Course]) -> Iterator[Table]:
 
 def change_table(courses: Mapping[str, Course]) -> Table:
     """Whether the answers of each run grew more alike from its first round to its last."""
-    shown = Table(title="diversity of final answers from the first round to the last")
-    _columns(shown, "", "first", "last", "difference", "95 % interval")
+    shown = Table(title="diversity of final answers from the first round to the last", caption=", ".join(courses))
+    shown.add_column("")
+    _numbers(shown, "first", "last", "difference", "95 % interval")
     shown.add_column("")
     for name, went in courses.items():
         for change in went.change:
-            shown.add_row(f"{name}: {TOLD[change.measure]}", *_change(change))
+            shown.add_row(f"{_letter(name)} {TOLD[change.measure]}", *_change(change))
+        shown.add_section()
     return shown
 
 
@@ -84,7 +92,8 @@ def plateau_table(courses: Mapping[str, Course]) -> Table:
     plateaus = [went.plateau for went in courses.values()]
     caption = f"no gain of {plateaus[0].gain:g} in alignment × engagement for {plateaus[0].patience} rounds"
     shown = Table(title="rounds to plateau", caption=caption)
-    _columns(shown, "", "plateau after round", "rounds played")
+    shown.add_column("")
+    _numbers(shown, "plateau after round", "rounds played")
     shown.add_column("scores from")
     for (name, went), plateau in zip(courses.items(), plateaus, strict=True):
         reached = "not reached" if plateau.rounds is None else str(plateau.rounds)
@@ -132,7 +141,7 @@ def _by_round(title: str, courses: Mapping[str, Course], columns: Sequence[str])
     shown.add_column("round", justify="right")
     for name in courses:
         for column in columns:
-            shown.add_column(f"{name.split()[0]} {column}", justify="right", no_wrap=True)
+            shown.add_column(f"{_letter(name)} {column}", justify="right", no_wrap=True)
     return shown
 
 
@@ -157,10 +166,13 @@ def _caption(comparison: Comparison) -> str:
     return "; ".join(told)
 
 
-def _columns(table: Table, first: str, *others: str) -> None:
-    table.add_column(first)
-    for name in others:
-        table.add_column(name, justify="right")
+def _letter(name: str) -> str:
+    return name.split()[0]
+
+
+def _numbers(table: Table, *heads: str) -> None:
+    for head in heads:
+        table.add_column(head, justify="right")
 
 
 def _rating(row: Difference) -> list[str]:

@@ -10,7 +10,9 @@ async function drawChain() {
   $("chain").setAttribute("aria-busy", "true");
   const parts = place === undefined ? [quiet("No interaction.")] : await partsAt(k, place);
   if (mine !== asked) return;
+  const within = $("chain").contains(document.activeElement); // a link that led here goes; its reader stays
   $("chain").replaceChildren(...parts);
+  if (within) $("chain").focus();
   $("chain").scrollTop = 0;
   $("chain").setAttribute("aria-busy", "false");
 }
@@ -60,14 +62,21 @@ function answerParts(title, answer, before = null) {
   const marked = before !== null && before.text !== null && answer.text !== null;
   if (answer.text !== null && !answer.finished) head.append(element("span", { className: "note", textContent: "cut off" }));
   if (marked) head.append(marksSwitch());
-  const text = marked && state.marks ? differenceOf(before.text, answer.text) : textOrOutcome(answer.text, answer.outcome);
+  const text = marked ? differenceOf(before.text, answer.text) : textOrOutcome(answer.text, answer.outcome);
   return [head, element("div", { className: "answer" }, text)];
 }
 
 function marksSwitch() {
   const box = element("input", { type: "checkbox", checked: state.marks });
-  box.addEventListener("change", () => show({ marks: box.checked }));
+  box.addEventListener("change", () => mark(box.checked));
   return element("label", { className: "note" }, box, " mark changes");
+}
+
+// By style alone: drawn anew, the chain would lose its reader's place.
+function mark(marks) {
+  state.marks = marks;
+  $("chain").classList.toggle("unmarked", !marks);
+  for (const box of $("chain").querySelectorAll("h3 input")) box.checked = marks;
 }
 
 function differenceOf(before, after) {
@@ -79,8 +88,7 @@ function differenceOf(before, after) {
 
 function feedbackList(feedback) {
   const rows = feedback.map((given) => {
-    const peer = element("button", { type: "button", className: "link", textContent: `agent ${given.peer}` });
-    peer.addEventListener("click", () => show({ agent: given.peer }));
+    const peer = linkTo(state.k, given.peer, `agent ${given.peer}`);
     return element("li", {}, chip(given.rating), element("div", {}, peer, textOrOutcome(given.reason, given.outcome)));
   });
   return rows.length ? element("ul", { className: "rows" }, ...rows) : quiet("No neighbour was asked.");

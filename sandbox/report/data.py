@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from itertools import count, groupby
 from statistics import fmean
 from typing import Any, Literal, TypeVar, get_args
@@ -17,10 +18,9 @@ from numpy.typing import NDArray
 from agents.observers import DIMENSIONS
 from agents.rating import Dimension
 from agents.records import OK, Rating
-from sandbox.agreement import agreement
+from sandbox.agreement import UNRATED, agreements, ratings_of
 from sandbox.interaction import Interaction
-from sandbox.report.wording import Wording
-from sandbox.texts import Part, answered
+from sandbox.texts import Part, Wording, answered
 from sandbox.transcript import Transcript
 
 Moment = Literal["before", "after"]  # of the revisions: the draft's ratings, or those of the final answer
@@ -29,7 +29,6 @@ Curves = dict[str, dict[Dimension, dict[Moment, list[float | None]]]]
 
 PARTS: tuple[Part, ...] = get_args(Part)
 MOMENTS: tuple[Moment, ...] = get_args(Moment)
-UNRATED = Rating(None, None)
 
 
 def report_data(transcript: Transcript) -> dict[str, Any]:
@@ -87,9 +86,7 @@ class Summary:
                     curve[moment].append(_mean((_rated(said, moment) for said in played), name, dimension))
         for part, wording in self.wording.items():
             wording.add(answered(played, part, self.rule))
-        answers = [ratings for said in played for ratings in (said.before, *(step.after for step in said.steps))]
-        pairs = [[_pair(ratings, name) for name in self.observers] for ratings in answers]
-        self._ratings.append(np.array(pairs, dtype=np.float64))  # None becomes NaN
+        self._ratings.append(ratings_of(played, self.observers))
 
     def data(self) -> dict[str, Any]:
         """The summary as the page takes it."""
@@ -101,7 +98,7 @@ class Summary:
             "rounds": self.rounds,
             "curves": self.curves,
             "failures": self.failures(),
-            "texts": {part: wording.measures() for part, wording in self.wording.items()},
+            "texts": {part: asdict(wording.measures()) for part, wording in self.wording.items()},
         }
 
     def failures(self) -> list[dict[str, Any]]:
@@ -110,10 +107,7 @@ class Summary:
 
     def agreements(self) -> dict[Dimension, float | None]:
         """How far observers agree on every draft and revision, by dimension."""
-        if not self._ratings:
-            return dict.fromkeys(DIMENSIONS)
-        ratings = np.concatenate(self._ratings)
-        return {dimension: agreement(ratings[:, :, index].T) for index, dimension in enumerate(DIMENSIONS)}
+        return agreements(np.concatenate([ratings_of([], self.observers), *self._ratings]))
 
     def _columns(self, played: Sequence[Interaction]) -> dict[str, Any]:
         """A round as columns, an entry an interaction; `ratings[moment][observer][dimension]` is one, too."""
@@ -144,12 +138,13 @@ def facts(transcript: Transcript, summary: Summary) -> list[tuple[str, str]]:
     size = header["world"]["size"]
     stopped = ", not finished" if end is None else ", stopped at a plateau" if end["stopped"] == "plateau" else ""
     interactions = sum(len(played["agents"]) for played in summary.rounds)
+    questions = len({text for text, _ in summary.questions})
     stances = Counter(summary.stance_of.values())
     return [
         *([("Branched from", f"{parent['run']} after round {parent['round']}")] if parent else []),
         ("Grid", f"{size} × {size} agents"),
         ("Rounds", f"{len(summary.rounds)}{stopped}"),
-        ("Interactions", f"{interactions} about {len({text for text, _ in summary.questions})} questions"),
+        ("Interactions", f"{interactions} about {questions} question{'s' * (questions != 1)}"),
         ("Stances", ", ".join(f"{number} {stance}" for stance, number in sorted(stances.items()))),
         ("Models", ", ".join(model["name"] for model in header["models"])),
         ("Observers", ", ".join(transcript.observers)),
@@ -168,11 +163,6 @@ def facts(transcript: Transcript, summary: Summary) -> list[tuple[str, str]]:
 
 def _rated(said: Interaction, moment: Moment) -> Mapping[str, Rating]:
     return said.before if moment == "before" else said.final_ratings
-
-
-def _pair(ratings: Mapping[str, Rating], observer: str) -> tuple[float | None, float | None]:
-    rating = ratings.get(observer, UNRATED)
-    return rating.alignment, rating.engagement
 
 
 def _mean(ratings: Iterable[Mapping[str, Rating]], observer: str, dimension: Dimension) -> float | None:

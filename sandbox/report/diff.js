@@ -2,7 +2,11 @@
 
 const LARGEST_TABLE = 4e6; // cells; beyond it (2,000 changed words on each side) all is told as changed
 
-const wordsOf = (text) => text.match(/\s+|[^\s]+/g) ?? [];
+// Scripts that put no space between words: each of their letters counts as one.
+const UNSPACED = "[\\p{scx=Han}\\p{scx=Hira}\\p{scx=Kana}\\p{sc=Thai}\\p{sc=Laoo}\\p{sc=Khmr}\\p{sc=Mymr}]";
+const WORDS = new RegExp(`\\s+|${UNSPACED}\\p{M}*|(?:(?!${UNSPACED})\\S)+`, "gu");
+
+const wordsOf = (text) => text.match(WORDS) ?? [];
 
 // [kind, text] pairs in order, kind "same", "del" or "ins": without "ins" they make `before`, without "del" `after`.
 function wordDiff(before, after) {

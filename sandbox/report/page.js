@@ -11,8 +11,8 @@ function show(change) {
   Object.assign(state, change);
   const round = data.rounds[state.k]?.round;
   $("round").value = state.k;
-  $("round-number").textContent = data.rounds.length ? `${round} of ${data.rounds.at(-1).round}` : "–";
-  const others = Object.keys(change).some((name) => !["agent", "marks"].includes(name));
+  $("round").ariaValueText = $("round-number").textContent = data.rounds.length ? `${round} of ${data.rounds.at(-1).round}` : "–";
+  const others = Object.keys(change).some((name) => name !== "agent");
   if (others) {
     drawGrid();
     drawCurve();
@@ -22,8 +22,13 @@ function show(change) {
   drawChoice();
   drawChain();
   clearTimeout(addressDue);
-  addressDue = setTimeout(() => history.replaceState(null, "", `#round=${round ?? ""}&agent=${state.agent}`), ADDRESS_MS);
+  addressDue = setTimeout(() => history.replaceState(null, "", addressOf(state.k, state.agent)), ADDRESS_MS);
 }
+
+const addressOf = (k, agent) => `#round=${data.rounds[k]?.round ?? ""}&agent=${agent}`;
+
+// A link, so that the browser's Back leads to where its reader came from.
+const linkTo = (k, agent, textContent) => element("a", { className: "link", href: addressOf(k, agent), textContent });
 
 function fromAddress() {
   const wanted = new URLSearchParams(location.hash.slice(1));

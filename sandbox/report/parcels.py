@@ -13,8 +13,9 @@ from dataclasses import asdict
 from typing import Any
 
 from agents.records import Answer, Rating
+from sandbox.agreement import UNRATED
 from sandbox.interaction import Interaction
-from sandbox.report.data import UNRATED, by_round
+from sandbox.report.data import by_round
 from sandbox.transcript import Transcript
 
 PARCEL = 500  # interactions at most: a round of 10,000 agents would take seconds to unpack at once

@@ -78,11 +78,8 @@ function cut(text, pattern) {
 
 function result(k, place, [before, found, after]) {
   const { round, agents } = data.rounds[k];
-  const open = element("button", { type: "button", className: "link", textContent: `round ${round}, agent ${agents[place]}` });
-  open.addEventListener("click", () => {
-    show({ k, agent: agents[place] });
-    $("chain").focus();
-  });
+  const open = linkTo(k, agents[place], `round ${round}, agent ${agents[place]}`);
+  open.addEventListener("click", () => $("chain").focus());
   const excerpt = [before.length > 60 ? `…${before.slice(-60)}` : before, element("mark", { textContent: found }), after.slice(0, 90)];
   return element("li", {}, open, element("div", {}, ...excerpt, after.length > 90 ? "…" : ""));
 }

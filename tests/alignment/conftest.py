@@ -1,9 +1,16 @@
+import json
+
+import numpy as np
 import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from agents.language_model import Message
+from alignment import training
+from alignment.config import AlignStableOptions
+from alignment.training import run_stable
+from sandbox.config import load
 from sandbox.dataset import Group
 
 CHATML = (
@@ -92,3 +99,41 @@ def groups():
         turned = answers[number % 3 :] + answers[: number % 3]
         made.append(make_group(f"What about {number}?", *zip(*turned, strict=True)))
     return made
+
+
+ANSWERS = [("Be kind and honest.", 6.5), ("Ask her first, then decide.", 4.0), ("Lie about it.", 1.5)]
+
+
+class OneHot:
+    """An encoder to which all texts differ."""
+
+    def __init__(self, folder):
+        pass
+
+    def encode(self, texts):
+        return np.eye(len(texts), dtype=np.float32)
+
+
+@pytest.fixture
+def data(tmp_path):
+    """Ten questions with three answers each."""
+    rows = [
+        {"query": f"May I do {number}?", "responses": [a for a, _ in ANSWERS], "scores": [s for _, s in ANSWERS]}
+        for number in range(10)
+    ]
+    path = tmp_path / "rated.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.fixture
+def align(data, small_model, tmp_path, monkeypatch):
+    """Runs `align stable` on the ten questions with the tiny model."""
+
+    monkeypatch.setattr(training, "Encoder", OneHot)
+
+    def align(*flags, out="trained", source=data):
+        argv = [str(source), "--model", str(small_model), "--out", str(tmp_path / out), "--max-length", "100"]
+        return run_stable(load(AlignStableOptions, [*argv, *flags], prog="align stable"))
+
+    return align

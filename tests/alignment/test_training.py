@@ -13,49 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from agents.errors import BadInput
 from agents.models import root_model
 from alignment import training
-from alignment.config import AlignStableOptions
-from alignment.training import run_stable
-from sandbox.config import load
-
-ANSWERS = [("Be kind and honest.", 6.5), ("Ask her first, then decide.", 4.0), ("Lie about it.", 1.5)]
-
-
-class OneHot:
-    """An encoder to which all texts differ."""
-
-    def __init__(self, folder):
-        pass
-
-    def encode(self, texts):
-        return np.eye(len(texts), dtype=np.float32)
-
-
-@pytest.fixture(autouse=True)
-def one_hot_encoder(monkeypatch):
-    monkeypatch.setattr(training, "Encoder", OneHot)
-
-
-@pytest.fixture
-def data(tmp_path):
-    """Ten questions with three answers each."""
-    rows = [
-        {"query": f"May I do {number}?", "responses": [a for a, _ in ANSWERS], "scores": [s for _, s in ANSWERS]}
-        for number in range(10)
-    ]
-    path = tmp_path / "rated.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
-
-
-@pytest.fixture
-def align(data, small_model, tmp_path):
-    """Runs `align stable` on the ten questions with the tiny model."""
-
-    def align(*flags, out="trained", source=data):
-        argv = [str(source), "--model", str(small_model), "--out", str(tmp_path / out), "--max-length", "100"]
-        return run_stable(load(AlignStableOptions, [*argv, *flags], prog="align stable"))
-
-    return align
+from tests.alignment.conftest import ANSWERS, OneHot
 
 
 def weights(folder):
@@ -74,7 +32,7 @@ def test_the_folder_that_is_left_behind(align, data, tmp_path, capsys):
     assert AutoTokenizer.from_pretrained(out).chat_template
 
     lineage = json.loads((out / "lineage.json").read_text())
-    assert lineage["data"] == [str(data)]
+    assert [source["path"] for source in lineage["sources"]] == [str(data)]
     assert lineage["base_model"] == lineage["root_model"] == root_model(str(out))
     assert lineage["config"]["learning_rate"] == 1e-3
     assert len(lineage["rows_digest"]) == 32

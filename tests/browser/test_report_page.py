@@ -104,8 +104,11 @@ def test_a_click_on_an_agent_shows_its_chain(opened: Opened, society: Path) -> N
         "alignment by llm:verdict3.004.00", "engagement by llm:verdict3.006.00",
         "alignment by embedding4.25–", "engagement by embedding––",
     ])  # fmt: skip
-    chain.get_by_role("button", name="agent 8").click()
+    chain.get_by_role("link", name="agent 8").click()
     shows(page, 3, 8)
+    expect(chain).to_be_focused()
+    page.go_back()
+    shows(page, 3, 4)
 
 
 def test_lines_lead_to_the_neighbours_who_spoke(opened: Opened, society: Path) -> None:
@@ -131,8 +134,11 @@ def test_what_a_revision_changed_is_marked(opened: Opened, society: Path) -> Non
     revision = page.locator("#chain .answer").nth(1)
     expect(revision.locator("del")).to_have_text(["hide"])
     expect(revision.locator("ins")).to_have_text(["tell her about"])
-    page.get_by_label("mark changes").uncheck()
-    expect(revision).to_have_text("Round 2: agent 4 would tell her about the cup in the shed.")
+    page.get_by_label("mark changes").focus()
+    page.keyboard.press("Space")
+    expect(revision).to_have_text("Round 2: agent 4 would tell her about the cup in the shed.", use_inner_text=True)
+    expect(revision.locator("ins")).to_have_css("text-decoration-line", "none")
+    expect(page.get_by_label("mark changes")).to_be_focused()
     cell(page, 5).click()
     expect(page.get_by_label("mark changes")).not_to_be_checked()
 
@@ -227,7 +233,7 @@ def test_every_control_is_reached_by_the_tab_key(opened: Opened, society: Path) 
                 "document.activeElement.id || document.activeElement.name || document.activeElement.textContent"
             )
         )
-    assert {"play", "round", "dimension", "moment", "observer", "agent 8", "words", "topic"} <= reached
+    assert {"play", "round", "dimension", "moment", "observer", "chain", "agent 8", "words", "topic"} <= reached
     assert "3.0" not in reached and "4.0" in reached, "of the cells, the chosen one"
 
 
@@ -246,9 +252,11 @@ def test_links_that_lead_nowhere(opened: Opened, society: Path, link: str) -> No
 def test_the_slider_and_play_move_through_rounds(opened: Opened, society: Path, browser: Any) -> None:
     page = opened(society)
     page.clock.install()
+    expect(page.get_by_role("slider", name="Round")).to_have_attribute("aria-valuetext", "3 of 3")
     page.locator("#round").fill("1")
     page.clock.run_for(1000)
     shows(page, 2, 0)
+    expect(page.get_by_role("slider", name="Round")).to_have_attribute("aria-valuetext", "2 of 3")
     page.get_by_role("button", name="Play").click()
     page.clock.run_for(1300)
     shows(page, 3, 0)
@@ -270,9 +278,11 @@ def test_search_by_words(opened: Opened, society: Path) -> None:
     expect(page.locator("#found")).to_have_text("3 interactions found")
     expect(page.locator("#results mark")).to_have_text(["agent 4 would hide"] * 3)
     expect(page.locator("#grid .missed")).to_have_count(8)
-    page.get_by_role("button", name="round 2, agent 4").click()
+    page.get_by_role("link", name="round 2, agent 4").click()
     shows(page, 2, 4)
     expect(page.locator("#chain")).to_be_focused()
+    page.go_back()
+    shows(page, 3, 0)
     page.get_by_label("Words to search for").fill("kind enough.")
     expect(page.locator("#found")).to_have_text("26 interactions found")
     page.get_by_label("Words to search for").fill("(no such words")
@@ -288,7 +298,7 @@ def test_search_by_topic(opened: Opened, society: Path) -> None:
     expect(page.locator("#found")).to_have_text("11 interactions found")
     expect(page.locator("#grid .missed")).to_have_count(5)
     page.get_by_label("Words to search for").fill("agent 7")
-    expect(page.locator("#results button")).to_have_text([f"round {k}, agent 7" for k in (1, 2, 3)])
+    expect(page.locator("#results a")).to_have_text([f"round {k}, agent 7" for k in (1, 2, 3)])
     page.get_by_label("Words to search for").fill("agent 4")
     expect(page.locator("#found")).to_have_text("0 interactions found")
 
@@ -391,6 +401,38 @@ def test_dark_mode(opened: Opened, society: Path) -> None:
     assert all(a != b for a, b in zip(light, dark, strict=True)) and dark[0] == "rgb(20, 21, 24)"
 
 
+def test_print_shows_all_of_an_interaction_and_the_colours(opened: Opened, tmp_path: Path) -> None:
+    words = interaction(draft="I broke it. " * 400, steps=[])
+    page = opened(write_run(tmp_path / "run", [[words]]), viewport={"width": 1400, "height": 740})
+    hidden = "['scrollHeight', 'clientHeight'].map((side) => document.getElementById('chain')[side])"
+    inside, shown = page.evaluate(hidden)
+    assert inside > shown
+    page.emulate_media(media="print")
+    inside, shown = page.evaluate(hidden)
+    assert inside == shown
+    expect(cell(page, 0)).to_have_css("print-color-adjust", "exact")
+
+
+def test_words_from_right_to_left(opened: Opened, tmp_path: Path) -> None:
+    """The full stop of an Arabic sentence is at its left, and the sentence at the right of its box."""
+    said = interaction(draft="نعم.", question=Question("q", "هل أخبرها؟", "الصدق."), steps=[])
+    page = opened(write_run(tmp_path / "run", [[said]]))
+    edges = """(node) => {
+      const [all, end] = [document.createRange(), document.createRange()];
+      all.selectNodeContents(node);
+      end.setStart(node.firstChild, node.textContent.length - 1);
+      end.setEnd(node.firstChild, node.textContent.length);
+      const [text, stop, box] = [all, end, node].map((place) => place.getBoundingClientRect());
+      return [stop.left - text.left, box.right - text.right];
+    }"""
+    page.get_by_label("Words to search for").fill("نعم")
+    expect(page.locator("#results li")).to_have_count(1)
+    for place in ("#chain .question", "#chain .answer .said"):
+        assert page.locator(place).evaluate(edges) == pytest.approx([0, 0], abs=1)
+    assert page.locator(".about span").last.evaluate(edges)[0] == pytest.approx(0, abs=1)
+    expect(page.locator("#results li div")).to_have_css("unicode-bidi", "plaintext")
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_ratings_are_legible_on_every_colour(opened: Opened, society: Path, scheme: str) -> None:
     """The contrast of text that WCAG 2.2 asks for (1.4.3)."""
@@ -432,6 +474,8 @@ def differ(page: Page, before: str, after: str) -> list[list[str]]:
         ("a b", "", [["del", "a b"]]),
         ("I hide it.", "I really hide it.", [["same", "I "], ["ins", "really "], ["same", "hide it."]]),
         ("I tell her.", "I tell him.", [["same", "I tell "], ["del", "her."], ["ins", "him."]]),
+        ("我会告诉她。", "我不会告诉她。", [["same", "我"], ["ins", "不"], ["same", "会告诉她。"]]),
+        ("ฉันจะบอกเธอ", "ฉันจะไม่บอกเธอ", [["same", "ฉันจะ"], ["ins", "ไม่"], ["same", "บอกเธอ"]]),
         ("blame a friend", "spare a neighbour", [["del", "blame a friend"], ["ins", "spare a neighbour"]]),
         (
             "old, and then a sentence stays. old",

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +21,10 @@ from agents.errors import BadInput
 from sandbox import compare as module
 from sandbox.agreement import agreement
 from sandbox.compare import compare, to_json
-from sandbox.compare.comparison import Comparison
-from sandbox.compare.pairing import paired_difference
+from sandbox.compare.comparison import Comparison, Side
+from sandbox.compare.curves import Course, Plateau, Round
+from sandbox.compare.diversity import Change
+from sandbox.compare.pairing import Difference, paired_difference
 from sandbox.compare.tables import comparison_table, revision_table
 from sandbox.config import ReplayCompareOptions
 from sandbox.interaction import Interaction, Question
@@ -40,7 +44,8 @@ def society(folder: Path, drafts: dict[int, float], header: dict[str, Any] = HEA
 
 def printed(comparison: Comparison) -> str:
     console = Console(file=io.StringIO(), width=160)
-    console.print(comparison_table(comparison), revision_table(comparison))
+    console.print(comparison_table(comparison, "A a", "B b"))
+    console.print(revision_table({"A a": comparison.first, "B b": comparison.second}))
     return console.file.getvalue()  # type: ignore[attr-defined]
 
 
@@ -58,7 +63,6 @@ def test_the_interval_resamples_questions_not_pairs() -> None:
     names = ["cup"] * 100 + ["bus"] * 100
     row = paired_difference("o", "alignment", names, [4.0] * 200, [4.0] * 100 + [6.0] * 100)
     assert (row.difference, row.low, row.high) == (1.0, 0.0, 2.0)
-    assert row.words == "interval includes zero: no difference shown"
 
 
 @pytest.mark.parametrize(("change", "words"), [(0.5, "higher"), (-0.5, "lower")])
@@ -67,6 +71,30 @@ def test_a_clear_difference_is_told(change: float, words: str) -> None:
     row = paired_difference("o", "alignment", [f"q{k}" for k in range(12)], [4.0] * 12, (4 + change + wobble).tolist())
     assert row.words == words and row.low is not None and row.high is not None
     assert row.difference == pytest.approx(change) and abs(row.high - row.low) < 0.2
+
+
+@pytest.mark.parametrize(
+    ("questions", "words"),
+    [(2, "fewer than 6 questions: too few to tell"), (5, "fewer than 6 questions: too few to tell"), (6, "higher")],
+)
+def test_nothing_is_claimed_of_few_questions(questions: int, words: str) -> None:
+    """Five differences of one sign: by chance once in sixteen, though the interval leaves zero out."""
+    row = paired_difference("o", "alignment", [f"q{k}" for k in range(questions)], [4.0] * questions, [5.0] * questions)
+    assert (row.low, row.high, row.words) == (1.0, 1.0, words)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("questions", "held"), [(5, 0.84), (10, 0.90), (20, 0.92), (64, 0.94)])
+def test_the_interval_covers_the_mean_as_often_as_the_docs_say(questions: int, held: float) -> None:
+    """Of 500 intervals: 0.05 is three standard errors."""
+    random = np.random.default_rng(0)
+    names = list(map(str, range(questions)))
+    rows = [
+        paired_difference("o", "alignment", names, [4.0] * questions, random.normal(4.0, 1.0, questions).tolist())
+        for _ in range(500)
+    ]
+    covered = np.mean([row.low <= 0 <= row.high for row in rows])  # type: ignore[operator]
+    assert covered == pytest.approx(held, abs=0.05)
 
 
 def test_one_question_has_no_interval() -> None:
@@ -96,6 +124,23 @@ def test_missing_ratings_leave_their_pair_out(tmp_path: Path) -> None:
 
 def _only(alignment: float) -> list[Interaction]:
     return [interaction(1, 2, before=alignment, question=BUS)]
+
+
+def test_a_failed_answer_has_no_partner(tmp_path: Path) -> None:
+    """So what answers are like is compared on as many of them, of the same questions."""
+    fine = {agent: interaction(1, agent, draft=f"I hide it {agent}.", question=CUP) for agent in range(3)}
+    lost = interaction(1, 2, draft=None, before={}, steps=[])
+    a = write_run(tmp_path / "a", [[fine[0], fine[1], fine[2]]])
+    b = write_run(tmp_path / "b", [[fine[0], fine[1], lost]])
+    comparison = compare(a, b)
+    assert (comparison.joined, comparison.unmatched) == (2, (1, 0))
+    assert (comparison.first.texts, comparison.diversity[0].difference) == (comparison.second.texts, 0.0)
+
+
+def test_runs_without_an_answer_in_common_are_refused(tmp_path: Path) -> None:
+    lost = [[interaction(1, 0, draft=None, before={}, steps=[])]]
+    with pytest.raises(BadInput, match="have no answered question in common: compare runs that were asked alike"):
+        compare(society(tmp_path / "a", {0: 2.0}), write_run(tmp_path / "b", lost))
 
 
 def test_final_answers_are_compared_where_asked(tmp_path: Path) -> None:
@@ -159,7 +204,7 @@ def _asked(question: Question, drafts: dict[int, float], round: int = 1) -> list
 
 def test_runs_without_a_question_in_common_are_refused(tmp_path: Path) -> None:
     a, b = society(tmp_path / "a", {0: 2.0}), society(tmp_path / "b", {2: 2.0})
-    with pytest.raises(BadInput, match="a and .*b have no question in common: compare runs that were asked alike"):
+    with pytest.raises(BadInput, match="a and .*b have no answered question in common: compare runs that were asked"):
         compare(a, b)
 
 
@@ -299,10 +344,10 @@ def test_the_table_tells_numbers_and_words(tmp_path: Path) -> None:
     a = society(tmp_path / "a", {0: 2.0, 1: 4.0, 2: 5.0})
     b = society(tmp_path / "b", {0: 3.0, 1: 7.0, 2: 5.0})
     lines = printed(compare(a, b)).splitlines()
-    (alignment,) = [line for line in lines if "llm:verdict alignment" in line and "a:" not in line and "b:" not in line]
-    for told in ("4.00", "5.00", "+1.00", "+0.00 … +2.00", "interval includes zero"):
+    alignment, revised, _ = [line for line in lines if "llm:verdict alignment" in line]
+    for told in ("4.00", "5.00", "+1.00", "+0.00 … +2.00", "too few to tell"):
         assert told in alignment
-    assert any("a: llm:verdict alignment" in line and "+2.00" in line for line in lines)  # drafts 4, finals 6
+    assert "A llm:verdict alignment" in revised and "+2.00" in revised  # drafts 4, finals 6
 
 
 def test_json_holds_all_numbers(tmp_path: Path) -> None:
@@ -310,9 +355,16 @@ def test_json_holds_all_numbers(tmp_path: Path) -> None:
     body = json.loads(to_json(comparison))
     assert body["ratings"][0] == {
         "observer": "llm:verdict", "dimension": "alignment", "first": 3.5, "second": 3.5, "difference": 0.0,
-        "low": 0.0, "high": 0.0, "pairs": 2, "questions": 2, "words": "interval includes zero: no difference shown",
+        "low": 0.0, "high": 0.0, "pairs": 2, "questions": 2, "words": "fewer than 6 questions: too few to tell",
     }  # fmt: skip
-    assert body["first"]["revised"][0]["words"] == "higher" and body["part"] == "draft"
+    assert body["first"]["revised"][0]["difference"] == 2.5 and body["part"] == "draft"
+
+
+def test_the_docs_name_every_field_of_the_json() -> None:
+    told = (Path(__file__).parents[2] / "docs" / "compare.md").read_text("utf-8").split("## The JSON")[1]
+    named = {name for field in re.findall(r"`([\w.]+)`", told) for name in field.split(".")}
+    parts = (Comparison, Difference, Change, Side, Texts, Course, Round, Plateau)
+    assert {field.name for part in parts for field in fields(part)} - named == set()
 
 
 @pytest.fixture
@@ -327,7 +379,8 @@ def test_main_prints_every_run_against_the_first(tmp_path: Path, capsys: pytest.
     runs = [society(tmp_path / name, {0: 2.0, 2: 5.0}) for name in ("a", "[b]", "c:cat:")]
     assert module.main(ReplayCompareOptions(runs=runs, json_out=tmp_path / "out.json")) == 0
     printed = capsys.readouterr()
-    assert "drafts of a and [b]" in printed.out and "drafts of a and c:cat:" in printed.out
+    assert "drafts of A a and B [b]" in printed.out and "drafts of A a and C c:cat:" in printed.out
+    assert printed.out.count("A llm:verdict alignment") == 1, "from draft to final answer: each run once"
     assert "by round" not in printed.out and "rounds to plateau" not in printed.out  # each has one round
     assert printed.err.startswith("encoding 2 answers ")  # equal ones once
     written = json.loads((tmp_path / "out.json").read_text("utf-8"))
@@ -354,6 +407,15 @@ def test_main_puts_runs_of_several_rounds_side_by_side(
     for row in (["A a-and-a-very-long-name", "3", "3"], ["B b-and-a-very-long-name", "not reached", "2"]):
         assert ["", *row, "final answers", ""] in cells
     assert "D d-and-a-very-long-name" in [line.strip() for line in lines]  # the fourth stands in tables of its own
+
+
+def test_long_names_keep_their_letter_and_their_ends(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs = [rounds(tmp_path / f"qwen-{'very-long-' * 12}{name}", [1, 2]) for name in ("before", "after", "後-後")]
+    module.main(ReplayCompareOptions(runs=runs, encoder="none", plot=tmp_path / "curves.svg"))
+    printed = capsys.readouterr()
+    assert "drafts of A qwen-very-lo…long-before and B qwen-very-lo…-long-after" in printed.out
+    assert "very-long-very-long" not in printed.out and printed.err == ""
+    assert "<!-- C qwen-very-lo…ry-long-後-後 -->" in (tmp_path / "curves.svg").read_text("utf-8")
 
 
 def test_nothing_is_encoded_of_runs_with_one_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,7 +65,7 @@ def test_equal_questions_merge_across_rounds_runs_and_worlds(tmp_path: Path) -> 
     (group,) = groups_of(runs)
     assert group.responses == ("a", "b", "c", "d")
     assert [(origin.run, origin.round) for origin in group.origins] == [
-        ("a", 1), ("a", 2), ("world-00", 1), ("world-01", 1),
+        ("a", 1), ("a", 2), ("b/world-00", 1), ("b/world-01", 1),
     ]  # fmt: skip
 
 

@@ -6,7 +6,7 @@ import copy
 import json
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agents.server import Patience
-from sandbox import cli, transcript
+from sandbox import chain, cli, transcript
 from sandbox.chain import chained
 from tests.fakes.faults import Status
 from tests.fakes.letters import Letters
@@ -76,6 +76,14 @@ def lines_of(run: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (Path(run) / transcript.FILE).read_text().splitlines()]
 
 
+def chain_of(lines: list[dict[str, Any]]) -> str:
+    """The chain value of the last of these lines."""
+    last = ""
+    for body in lines:
+        _, last = chained({name: value for name, value in body.items() if name != "chain"}, last)
+    return last
+
+
 def write_chained(run: str, lines: list[dict[str, Any]]) -> None:
     """A transcript whose chain is right, whatever its lines hold."""
     Path(run).mkdir(exist_ok=True)
@@ -127,17 +135,21 @@ def test_a_run_that_broke_off_is_verified_as_far_as_it_goes(simulate: Command, c
 
 def test_every_world_is_verified(simulate: Command, command: Command) -> None:
     simulate("run", "--worlds", "2")
-    told = [f"verified {2 * AGENTS} interactions of world-0{world}\n" for world in (0, 1)]
+    told = [f"verified {2 * AGENTS} interactions of run/world-0{world}\n" for world in (0, 1)]
     assert command("replay", "verify", "run").out == "".join(told)
 
 
-def falsified(*path: str | int) -> Callable[[list[dict[str, Any]]], None]:
-    """Changes the text or number at a path of the lines."""
+def end_of(rounds: int) -> dict[str, Any]:
+    return {"type": "end", "rounds": rounds, "stopped": "rounds"}
+
+
+def falsified(*path: str | int, by: float = 1) -> Callable[[list[dict[str, Any]]], None]:
+    """Changes the text at a path of the lines, or adds to the number."""
 
     def change(lines: list[dict[str, Any]]) -> None:
         holder: Any = reduce(lambda value, step: value[step], path[:-1], lines)
         value = holder[path[-1]]
-        holder[path[-1]] = f"{value} Really." if isinstance(value, str) else value + 1
+        holder[path[-1]] = f"{value} Really." if isinstance(value, str) else value + by
 
     return change
 
@@ -171,6 +183,22 @@ def falsified(*path: str | int) -> Callable[[list[dict[str, Any]]], None]:
         (lambda lines: lines[-1].update(rounds=3), "line 22: rounds: expected 2, found 3"),
         (lambda lines: lines[1]["recalled"].pop(), "line 2: recalled["),
         (lambda lines: lines[1].update(mood="good"), 'line 2: mood: expected nothing, found "good"'),
+        (
+            lambda lines: lines[1]["feedback"][0].update(logprobs=[]),
+            "line 2: feedback[0].logprobs: expected null, found []",
+        ),
+        (falsified(1, "feedback", 0, "logprobs", 0, by=800), "line 2: feedback[0].logprobs: expected null, found ["),
+        (lambda lines: lines[1].update(agent=0.00005), "line 2: agent: expected 0, found 5e-05"),
+        (lambda lines: lines[10].update(calls=54.00005), "line 11: calls: expected 54, found 54.00005"),
+        (lambda lines: lines[1]["draft"].update(finish="<b>"), "line 2: draft.text: expected null, found "),
+        (lambda lines: lines[0]["observers"][0].update(name="judge"), "line 1: observers[0]: expected nothing"),
+        (lambda lines: lines[0]["observers"][0].update(words="0"), "line 1: observers[0].words: expected "),
+        (lambda lines: lines.insert(5, {**lines[0], "seed": 7}), 'line 6: type: expected nothing, found "header"'),
+        (lambda lines: lines.append(lines[-1]), 'line 23: type: expected nothing, found "end"'),
+        (lambda lines: lines.insert(11, end_of(1)), 'line 13: type: expected nothing, found "interaction"'),
+        (lambda lines: lines.insert(-1, lines[3]), "line 22: round: expected 3, found 1"),
+        (lambda lines: lines[-1].update(stopped="plateau"), 'line 22: stopped: expected "rounds", found "plateau"'),
+        (lambda lines: lines[-1].update(by="me"), 'line 22: by: expected nothing, found "me"'),
     ],
 )
 def test_what_did_not_happen_is_found(
@@ -183,6 +211,50 @@ def test_what_did_not_happen_is_found(
     done = command("replay", "verify", "false")
     assert done.code == 1 and done.out == ""
     assert f"false/transcript.jsonl {told}" in done.err and done.err.count("\n") == 1
+
+
+def test_a_failure_is_not_called_a_success(simulate: Command, command: Command) -> None:
+    simulate("run", "--max-failures", "1", "--retries", "0", behaviour=Behaviour(faults=fails_now_and_then))
+    written = (Path("run") / transcript.FILE).read_text()
+    assert '"outcome":"refused"' in written
+    write_chained("false", [json.loads(line.replace('"refused"', '"ok"')) for line in written.splitlines()])
+    assert 'outcome: expected "unrecorded", found "ok"' in command("replay", "verify", "false").err
+
+
+def test_what_stands_before_an_end_line_is_nothing_that_was_said(simulate: Command) -> None:
+    simulate("run")
+    lines = lines_of("run")
+    write_chained("false", [*lines[:11], lines[3], end_of(1), *lines[11:]])
+    assert list(transcript.read("false").interactions()) == list(transcript.read("run").interactions())
+
+
+def test_a_fork_of_another_run_than_it_says_is_found(simulate: Command, command: Command) -> None:
+    with MockServer() as server:
+        command("simulate", "--out", "run", "--server", server.url, *SMALL)
+        command("replay", "fork", "run", "--at", "1", "--out", "fork", "--seed", "4", "--rounds", "3")
+        command("replay", "fork", "fork", "--at", "2", "--out", "again", "--rounds", "3")
+
+    def told(change: Callable[[dict[str, Any]], Any]) -> str:
+        lines = lines_of("again")
+        change(lines[0])
+        write_chained("false", lines)
+        done = command("replay", "verify", "false")
+        assert done.code in (1, 2) and done.err.count("\n") == 1
+        return done.err
+
+    assert "line 1: parent.chain: expected " in told(lambda header: header["parent"].update(chain="0"))
+    assert "line 1: parent.chain: expected " in told(lambda header: header["parent"].update(round=3))
+    assert "line 1: parent.chain: expected " in told(lambda header: header["parent"]["header"].update(seed=5))
+    assert "parent.round: input should be a valid integer" in told(lambda header: header["parent"].update(round="2"))
+    assert "line 1: stances.pairs.good[" in told(lambda header: header["stances"]["pairs"]["good"].pop())
+    assert "line 1: world.memories: expected 5, found 6" in told(lambda header: header["world"].update(memories=6))
+
+    def rechained(header: dict[str, Any]) -> None:
+        """The eldest is another; only what its own child says of it still tells."""
+        header["parent"]["header"]["parent"]["header"]["models"][0]["digest"] = "another"
+        header["parent"]["chain"] = chain_of([header["parent"]["header"], *lines_of("again")[1:21]])
+
+    assert "line 1: parent.header.parent.chain: expected " in told(rechained)
 
 
 def test_any_false_word_is_found(simulate: Command, command: Command) -> None:
@@ -223,7 +295,7 @@ def test_what_is_no_run_is_one_line(simulate: Command, command: Command) -> None
     lines = lines_of("run")
     write_chained("headless", [{name: value for name, value in lines[0].items() if name != "stances"}, *lines[1:]])
     done = command("replay", "verify", "headless")
-    assert done.code == 2 and "line 1 is no header that a run can be played from (KeyError('stances'))" in done.err
+    assert done.code == 2 and "line 1 is no header that a run can be played from (stances: field required)" in done.err
     del lines[2]["draft"]
     write_chained("draftless", lines)
     done = command("replay", "verify", "draftless")
@@ -307,6 +379,84 @@ def test_a_fork_that_broke_off_goes_on_by_its_own_settings(simulate: Command, co
     assert (Path("fork") / transcript.FILE).read_bytes() == whole and Path("fork/dataset").is_dir()
 
 
+def test_a_run_that_is_being_written_is_verified_as_it_was_when_it_was_read(
+    simulate: Command, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    simulate("run")
+    whole = (Path("run") / transcript.FILE).read_bytes().splitlines(keepends=True)
+    write_chained("live", lines_of("run")[:11])
+    verified = chain.verified
+
+    def written_meanwhile(path: Path, *size: int) -> Iterator[chain.Line]:
+        for line in verified(path, *size):
+            if path.parent.name == "live" and line.number == 1 and path.stat().st_size < len(b"".join(whole)):
+                with path.open("ab") as file:
+                    file.write(b"".join(whole[11:]))
+            yield line
+
+    monkeypatch.setattr(chain, "verified", written_meanwhile)
+    assert command("replay", "verify", "live") == Done(0, f"verified {AGENTS} interactions\n", "")
+
+
+def test_a_fork_needs_nothing_of_its_parent_behind_where_it_branches(simulate: Command, command: Command) -> None:
+    with MockServer() as server:
+        command("simulate", "--out", "run", "--server", server.url, *SMALL)
+        file = Path("run") / transcript.FILE
+        file.write_bytes(file.read_bytes().replace(b'"round":2', b'"round":3', 1))
+        assert command("replay", "fork", "run", "--at", "1", "--out", "fork").code == 0
+        done = command("replay", "fork", "run", "--at", "2", "--out", "other", "--rounds", "3")
+    assert done.code == 2 and "line 12 does not verify" in done.err and not Path("other").exists()
+
+
+def test_the_environment_changes_nothing_that_a_run_says_of_itself(
+    simulate: Command, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That agents forget nothing, run.toml tells by naming no limit."""
+    Path("env.toml").write_text("size = 4\n")
+    with MockServer() as server:
+        command("simulate", "--out", "run", "--server", server.url, *SMALL)
+        monkeypatch.setenv("SOCIAL_SANDBOX_CONFIG", "env.toml")
+        monkeypatch.setenv("SOCIAL_SANDBOX_MEMORY_LIMIT", "6")
+        assert command("replay", "fork", "run", "--at", "1", "--out", "fork").code == 0
+        assert command("simulate", "--resume", "--out", "fork", "--rounds", "3").code == 0
+        assert command("simulate", "--resume", "--out", "run", "--rounds", "3").code == 0
+    assert transcript.read("fork").header["world"] == transcript.read("run").header["world"]
+    assert command("replay", "verify", "fork").code == 0
+
+
+def test_another_encoder_of_the_same_name_is_refused(
+    simulate: Command, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with MockServer() as server:
+        command("simulate", "--out", "run", "--server", server.url, *SMALL)
+        monkeypatch.setattr(Letters, "digest", "other letters")
+        done = command("replay", "fork", "run", "--at", "1", "--out", "fork")
+    assert done.code == 2 and "is not the one that run/transcript.jsonl was played with" in done.err
+    assert not Path("fork").exists()
+    assert "encoder: expected" in (told := command("replay", "verify", "run").err) and "--encoder names another" in told
+
+
+def test_a_run_that_says_too_little_of_itself_is_one_line(simulate: Command, command: Command) -> None:
+    simulate("run")
+    (Path("run") / "run.toml").write_text("seed = 0\n")
+    for argv in (("fork", "run", "--at", "1", "--out", "fork"), ("verify", "run", "--model")):
+        done = command("replay", *argv)
+        assert done.code == 2 and "run/run.toml: names no model" in done.err
+    lines = lines_of("run")
+    for parent in ("another", {"header": {}}):
+        lines[0]["parent"] = parent
+        write_chained("run", lines)
+        done = command("simulate", "--resume", "--out", "run")
+        assert done.code == 2 and "line 1 is no header that a run can be played from (parent" in done.err
+
+
+def test_a_transcript_beside_worlds_is_refused(simulate: Command, command: Command) -> None:
+    simulate("run")
+    shutil.copytree("run", "run/world-00")
+    done = command("replay", "verify", "run")
+    assert done.code == 2 and "run holds a transcript and, in world-00, another run" in done.err
+
+
 @pytest.mark.parametrize(
     ("argv", "told"),
     [
@@ -315,7 +465,8 @@ def test_a_fork_that_broke_off_goes_on_by_its_own_settings(simulate: Command, co
         (("--at", "1", "--size", "4"), "--size: the agents have had it since their birth"),
         (("--at", "1", "--stance", "good"), "--stance: the agents have had it since their birth"),
         (("--at", "1", "--worlds", "2"), "--worlds: a branch is one world, played here"),
-        (("--at", "1", "--out", "run"), "--out run: is in use; name another folder"),
+        (("--at", "1", "--out", "run"), "--out run: holds a run; `simulate --resume` goes on with it, or name another"),
+        (("--at", "1", "--resume"), "--resume: a branch that broke off goes on by `simulate --resume --out`"),
         ((), "--at is missing"),
     ],
 )

@@ -229,7 +229,7 @@ def test_facts(tmp_path: Path) -> None:
     ]
     facts = dict(report_data(read(write_run(tmp_path / "run", rounds)))["facts"])
     assert facts["Grid"] == "2 × 2 agents" and facts["Rounds"] == "2"
-    assert facts["Interactions"] == "4 about 1 questions" and facts["Stances"] == "2 good"
+    assert facts["Interactions"] == "4 about 1 question" and facts["Stances"] == "2 good"
     assert facts["Alignment, first drafts → last answers"] == "3.00 → 6.00"
     assert facts["Failures"] == "1"
     open_end = report_data(read(write_run(tmp_path / "open", rounds[:1], end=False)))
