@@ -15,6 +15,7 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 from agents.errors import BadInput
 from alignment.groups import group_of
 from alignment.losses import active_hinges, stable_alignment_loss
+from alignment.shared_prefix import SharedCollator, shared_nll, unshareable
 from alignment.tokens import ChatFormat, Collator, Row, drawn, reply_nll
 from sandbox.dataset import Group
 
@@ -34,6 +35,7 @@ class StableAlignmentConfig(TrainingArguments):  # type: ignore[misc]
     reduction: str = field(default="sum", metadata={"help": "over a group's hinges: sum, mean or max"})
     responses: int = field(default=3, metadata={"help": "K, responses of a group in one step"})
     max_length: int = field(default=512, metadata={"help": "tokens of prompt and response; longer responses are cut"})
+    shared_prefix: bool = field(default=True, metadata={"help": "compute a prompt once for its responses, if possible"})
 
     learning_rate: float = 2e-5
     lr_scheduler_type: str = "cosine"
@@ -111,6 +113,10 @@ class StableAlignmentTrainer(Trainer):  # type: ignore[misc]
     run's export); ratings are taken as they are: `alignment.groups.checked` levels what is nearly equal. `train_rows`
     tells what became of the training set. Raises BadInput where nothing fits `max_length`.
 
+    A group's prompt is computed once for all its responses where the model allows it and where that costs less
+    (`alignment.shared_prefix`): the loss and its gradient are the same. `unshared` tells why the model doesn't
+    allow it, and is None where it does.
+
     Beside the loss it logs `active_hinges` (the share of hinges above zero; 0 is plain fine-tuning) and `nll_best`
     (mean token loss of the best responses), both over all groups since the last log.
     """
@@ -131,15 +137,19 @@ class StableAlignmentTrainer(Trainer):  # type: ignore[misc]
         format = ChatFormat.of(processing_class)
         self.train_rows = prepared(train_dataset, format, args.max_length)
         held_out = None if eval_dataset is None else prepared(eval_dataset, format, args.max_length)
+        lines = Collator(format.pad)
         super().__init__(
             model=model,
             args=args,
             train_dataset=DrawnRows(self.train_rows.rows, args.responses, args.seed),
             eval_dataset=held_out and DrawnRows(held_out.rows, args.responses, args.seed),
             processing_class=processing_class,
-            data_collator=Collator(format.pad),
+            data_collator=lines,
             **trainer,
         )
+        self.unshared = self._unshared()
+        if self.unshared is None:
+            self.data_collator = SharedCollator.of(self.model.config, lines)
         self.model_accepts_loss_kwargs = True  # compute_loss divides by the groups of the whole step
         self.add_callback(_NextDraw())
         self._seen = torch.zeros(4, device=args.device)  # groups, their ℓ_b, active hinges, hinges
@@ -198,6 +208,15 @@ class StableAlignmentTrainer(Trainer):  # type: ignore[misc]
             self._seen.zero_()
         super().log(logs, start_time)
 
+    def _unshared(self) -> str | None:
+        if not self.args.shared_prefix:
+            return "shared_prefix is off"
+        from accelerate.utils import broadcast_object_list
+
+        # One process decides for all: FSDP may leave the others without weights until training starts.
+        reason: str | None = broadcast_object_list([unshareable(self.model, self.args.max_length)])[0]
+        return reason
+
     def _note(self, nll: Tensor, ratings: Tensor, present: Tensor) -> None:
         best = stable_alignment_loss(nll, ratings, present, weight=0.0)
         active, total = active_hinges(nll, ratings, present, margin=self.args.margin, scale=self.args.rating_scale)
@@ -205,11 +224,8 @@ class StableAlignmentTrainer(Trainer):  # type: ignore[misc]
 
 
 def group_nll(model: Any, batch: dict[str, Tensor]) -> Tensor:
-    """Mean token loss of every response of a batch, nll[G,K]; 0 where a group has none.
-
-    One line a response. (The place for a forward pass that computes a group's prompt once.)
-    """
-    nll, tokens = reply_nll(model, batch)
+    """Mean token loss of every response of a batch of either collator, nll[G,K]; 0 where a group has none."""
+    nll, tokens = shared_nll(model, batch) if "response" in batch else reply_nll(model, batch)
     return torch.zeros_like(batch["ratings"]).masked_scatter(batch["present"], nll / tokens)
 
 

@@ -127,14 +127,21 @@ class Collator:
         lengths = torch.tensor([len(line) for line in lines]).unsqueeze(-1)
         input_ids = pad_sequence(lines, batch_first=True, padding_value=self.pad)
         place = torch.arange(input_ids.shape[1])
-        ratings = [torch.tensor(row.scores, dtype=torch.float32) for row in rows]
         return {
             "input_ids": input_ids,
             "attention_mask": (place < lengths).long(),
             "trained": (place >= prompts) & (place < lengths),
-            "ratings": pad_sequence(ratings, batch_first=True),
-            "present": pad_sequence([torch.ones(len(r), dtype=torch.bool) for r in ratings], batch_first=True),
+            **rated(rows),
         }
+
+
+def rated(rows: Sequence[Row]) -> dict[str, Tensor]:
+    """`ratings` and `present` [G,K] of a batch."""
+    ratings = [torch.tensor(row.scores, dtype=torch.float32) for row in rows]
+    return {
+        "ratings": pad_sequence(ratings, batch_first=True),
+        "present": pad_sequence([torch.ones(len(r), dtype=torch.bool) for r in ratings], batch_first=True),
+    }
 
 
 def reply_nll(model: Any, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:

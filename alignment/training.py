@@ -15,10 +15,10 @@ from rich.console import Console
 from rich.table import Table
 from transformers import PreTrainedModel, PrinterCallback, set_seed
 
-from agents.canonical import digest_of
 from agents.errors import BadInput
 from agents.local import pretrained, saving
-from agents.models import encoder_folder, model_folder, root_model
+from agents.models import encoder_folder, model_folder
+from alignment import lineage
 from alignment.arguments import training_arguments
 from alignment.config import AlignStableOptions
 from alignment.evaluate import Estimate, Likelihoods, Quality, accuracy_gain, likelihoods, neutral_perplexity, quality
@@ -68,6 +68,7 @@ def run_stable(options: AlignStableOptions) -> Path:
         model = _with_adapter(model, options.lora_rank) if options.lora else model
         trainer = StableAlignmentTrainer(model, args, training, tokenizer)
         console.print(_told(data, left_out, trainer.train_rows, test))
+        console.print(_told_prompts(trainer.unshared))
         folder = stack.enter_context(appearing(options.out)) if trainer.is_world_process_zero() else None
         console.print(f"measuring the untrained model on {len(test.rows)} held-out groups")
         before = measured(trainer.model, test.rows, format, data.delta)
@@ -87,7 +88,7 @@ def run_stable(options: AlignStableOptions) -> Path:
         )
         metrics = {
             "data": {**asdict(data.counts), "left_out": left_out, "scale": data.scale, "delta": data.delta},
-            "train": _counts(trainer.train_rows),
+            "train": {**_counts(trainer.train_rows), "unshared": trainer.unshared},
             "held_out": _counts(test),
             "before": asdict(before.quality),
             "after": asdict(after.quality),
@@ -95,7 +96,7 @@ def run_stable(options: AlignStableOptions) -> Path:
         }
         if folder is not None:
             _write(folder, trainer, tokenizer, options)
-            _write_json(folder / "lineage.json", lineage(options, data))
+            _write_json(folder / lineage.FILE, lineage.lineage_of(options, data, folder))
             _write_json(folder / "metrics.json", metrics)
     if folder is not None:
         table_console().print(comparison(before.quality, after.quality, gain))
@@ -123,18 +124,6 @@ def measured(model: Any, rows: Sequence[Row], format: ChatFormat, delta: float) 
     """Measure a model on held-out rows and on the neutral text."""
     found = likelihoods(model, rows, format.pad)
     return Measured(quality(rows, found, neutral_perplexity(model, format), delta=delta), found)
-
-
-def lineage(options: AlignStableOptions, data: Ratings) -> dict[str, Any]:
-    """What the model was made of: its base, the root of its line, its data and the settings."""
-    base = str(Path(options.model).resolve()) if Path(options.model).is_dir() else options.model
-    return {
-        "base_model": base,
-        "root_model": root_model(base),
-        "data": [str(source) for source in options.sources],
-        "rows_digest": digest_of([asdict(group) for group in data.groups]),
-        "config": options.model_dump(mode="json"),
-    }
 
 
 def comparison(before: Quality, after: Quality, gain: Estimate | None) -> Table:
@@ -217,6 +206,12 @@ def _told(data: Ratings, left_out: dict[str, int], train: Prepared, test: Prepar
     for group in (*train.dropped, *test.dropped):
         lines.append(f"dropped, its prompt fills --max-length: {group.question[:60]!r}")
     return "\n".join(lines)
+
+
+def _told_prompts(unshared: str | None) -> str:
+    if unshared is None:
+        return "a prompt is computed once for all its responses"
+    return f"a prompt is computed anew for each of its responses: {unshared}"
 
 
 def _write_json(path: Path, value: dict[str, Any]) -> None:
