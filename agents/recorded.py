@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from agents.language_model import Completion, ModelError, Prompt
 
@@ -30,4 +30,11 @@ class Recorded:
             raise ModelError(UNRECORDED, f"{self.name} was not asked this in {prompt.key}")
         if isinstance(reply, str):
             raise ModelError(reply, "as recorded")
+        if not _fits(reply.choice_logprobs, prompt.choices):
+            raise ModelError(UNRECORDED, f"{self.name} gave other log-probabilities in {prompt.key}")
         return reply
+
+
+def _fits(logprobs: Sequence[float] | None, choices: Sequence[str]) -> bool:
+    """Whether these can be log-probabilities of the choices; rounded ones may be a little above 0."""
+    return logprobs is None or (len(logprobs) == len(choices) and max(logprobs, default=0.0) < 1)

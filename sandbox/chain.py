@@ -30,10 +30,13 @@ class Line:
     body: dict[str, Any]
 
 
-def verified(path: Path) -> Iterator[Line]:
-    """The whole lines of a file, each checked; a torn last line is not among them. Raises BadInput naming the line."""
+def verified(path: Path, size: int | None = None) -> Iterator[Line]:
+    """The whole lines of a file, or of its first `size` bytes, each checked; a torn last line is not among them.
+
+    Raises BadInput naming the line.
+    """
     chain = ""
-    for number, end, raw in whole_lines(path, path.stat().st_size):
+    for number, end, raw in whole_lines(path, path.stat().st_size if size is None else size):
         body = parsed(path, number, raw)
         body.pop("chain", None)
         try:
@@ -60,7 +63,7 @@ def parsed(path: Path, number: int, raw: bytes) -> dict[str, Any]:
     """The fields of a line. Raises BadInput naming it."""
     try:
         body = json.loads(raw)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise bad_line(path, number, f"is not JSON ({error})") from error
     if not isinstance(body, dict) or "type" not in body:
         raise bad_line(path, number, 'is not an object with a "type"')

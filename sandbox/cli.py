@@ -71,9 +71,9 @@ def subcommand(prog: str, commands: dict[str, tuple[str, Command]], argv: Sequen
 def _simulate(argv: Sequence[str]) -> int:
     options = load(SimulateOptions, argv, prog="simulate")
     if options.resume:
-        from sandbox.settings import settings_of
+        from sandbox.settings import base_of
 
-        options = load(SimulateOptions, argv, prog="simulate", base={**settings_of(options.out), "out": options.out})
+        options = load(SimulateOptions, argv, prog="simulate", base={**base_of(options.out), "out": options.out})
     from sandbox.simulate import run
 
     return _played("simulate", lambda: run(options))
@@ -126,10 +126,10 @@ def _fork(argv: Sequence[str]) -> int:
     prog = "replay fork"
     named = load(ReplayForkOptions, argv, prog=prog)
     from sandbox.fork import fork
-    from sandbox.settings import options_of, settings_of
+    from sandbox.settings import base_of, options_of
 
     before = options_of(named.run)
-    options = load(ReplayForkOptions, argv, prog=prog, base=settings_of(named.run))
+    options = load(ReplayForkOptions, argv, prog=prog, base=base_of(named.run))
     return _played(prog, lambda: [fork(options, before)])
 
 

@@ -183,7 +183,8 @@ class ReplayVerifyOptions(BaseSettings):
 
 
 class ReplayForkOptions(SimulateOptions):
-    """Go on from a moment of a run in a new one; any option of simulate changes what comes after it."""
+    """Go on from a moment of a run in a new one, by that run's settings where no others are given. What its agents
+    were born with, and remember by, stays."""
 
     run: CliPositionalArg[Path] = Field(description="folder of the run to branch from")
     at: int = Field(ge=0, description="the last round that both runs share; 0 branches before the first")
@@ -216,7 +217,9 @@ def load(
         flags(args=list(argv))
     except SettingsError as error:
         raise BadInput(" ".join(str(error).split())) from error
-    named = flags().get("config") or os.environ.get("SOCIAL_SANDBOX_CONFIG")
+    named = flags().get("config")
+    if not named and not base and "config" in settings.model_fields:  # a run's settings come before the environment's
+        named = os.environ.get("SOCIAL_SANDBOX_CONFIG")
     table = {**(base or {}), **(read_table(Path(named), settings) if named else {})}
     try:
         found = Sourced(**table).model_dump()

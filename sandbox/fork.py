@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import deque
 from pathlib import Path
-from typing import Any
 
 from agents.errors import BadInput
 from sandbox import simulate, transcript
 from sandbox.cast import judge_of
-from sandbox.chain import verified
 from sandbox.config import ReplayForkOptions, SimulateOptions
 from sandbox.folders import refuse_used
 from sandbox.plan import plan
 from sandbox.replay import require_replayable
+from sandbox.settings import FILE
 from sandbox.transcript import Transcript
 
-# What agents were born with, and what they remember by.
-BORN = ("size", "stance", "stances", "prior", "memories", "memory_limit", "forget", "encoder")
-ALONE = ("resume", "worlds", "ray")  # a branch is one new world, played here
+# What can't be another than the parent's, and why.
+KEPT = {
+    **dict.fromkeys(
+        ("size", "stance", "stances", "prior", "memories", "memory_limit", "forget", "encoder"),
+        "the agents have had it since their birth",
+    ),
+    **dict.fromkeys(("worlds", "ray"), "a branch is one world, played here"),
+    "resume": "a branch that broke off goes on by `simulate --resume --out`",
+}
 
 
 def fork(named: ReplayForkOptions, before: SimulateOptions) -> Path:
@@ -29,6 +34,8 @@ def fork(named: ReplayForkOptions, before: SimulateOptions) -> Path:
     run, at, options = named.run, named.at, simulated(named)
     parent = transcript.read(run)
     require_replayable(parent)
+    if (options.out / FILE).exists():
+        raise BadInput(f"--out {options.out}: holds a run; `simulate --resume` goes on with it, or name another folder")
     refuse_used(options.out)
     rounds = len(parent.rounds())
     if at > rounds:
@@ -45,9 +52,8 @@ def fork(named: ReplayForkOptions, before: SimulateOptions) -> Path:
 
 def require_same_birth(options: SimulateOptions, before: SimulateOptions) -> None:
     """Raises BadInput where an option would give the agents other memories than those that they have."""
-    for name in (*BORN, *ALONE):
+    for name, why in KEPT.items():
         if getattr(options, name) != getattr(before, name):
-            why = "a branch is one world, played here" if name in ALONE else "the agents have had it since their birth"
             raise BadInput(f"--{name.replace('_', '-')}: {why}; leave it out, or start a new run with simulate")
     for name in ("recall", "recall_threshold"):
         if options.forget == "least-recalled" and getattr(options, name) != getattr(before, name):
@@ -61,5 +67,4 @@ def simulated(named: ReplayForkOptions) -> SimulateOptions:
 
 def chain_at(run: Transcript, round: int) -> str:
     """The chain value of the line that ends a round; of the header for 0. Raises BadInput before it, a line is bad."""
-    wanted: Mapping[str, Any] = {"type": "round", "round": round} if round else {"type": "header"}
-    return next(line.chain for line in verified(run.path) if wanted.items() <= line.body.items())
+    return deque(transcript.first_rounds(run.path, round), maxlen=1).pop().chain

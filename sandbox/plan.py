@@ -11,11 +11,11 @@ from agents import prompts
 from agents.errors import BadInput
 from agents.rows import read_text
 from sandbox.config import SimulateOptions
-from sandbox.header import stances_of
+from sandbox.header import require_header, stances_of
 from sandbox.interaction import Question
 from sandbox.questions import load_questions, split_probes
 from sandbox.stances import Stances, load_prior, load_stances, named_stances
-from sandbox.transcript import parent_of
+from sandbox.transcript import FILE, header_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ def plan(options: SimulateOptions, *, parent: Mapping[str, Any] | None = None, h
     """
     check(options)
     if parent is None and options.resume:
-        parent = parent_of(options.out)
+        parent = _parent_of(options.out)
     questions, probes = _questions(options)
     stances = _stances(options) if parent is None else stances_of(parent["header"])
     return Plan(options, questions, probes, stances, rule_of(options), parent, history)
@@ -70,6 +70,16 @@ def rule_of(options: SimulateOptions) -> str:
     if not rule:
         raise BadInput(f"--rule {path}: the file is empty; write the rule into it")
     return rule
+
+
+def _parent_of(run: Path) -> Mapping[str, Any] | None:
+    """The run that the one in a folder branched off; None where it did not, or has not begun."""
+    header = header_in(run)
+    if header is None or header.get("parent") is None:
+        return None
+    require_header(run / FILE, {name: value for name, value in header.items() if name != "chain"})
+    parent: Mapping[str, Any] = header["parent"]
+    return parent
 
 
 def _questions(options: SimulateOptions) -> tuple[tuple[Question, ...], tuple[Question, ...]]:

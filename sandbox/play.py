@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from agents.engines import Where, opened
+from agents.errors import BadInput
 from agents.server import Patience
 from memory.encoder import Encoder
 from sandbox import telemetry, transcript
@@ -85,6 +86,8 @@ def world_of(plan: Plan, actors: Cast, *, resume: bool) -> OpenWorld:
     """
     folder, built = plan.options.out, build(plan, actors)
     if plan.history is not None and plan.parent is not None:
+        if built.header["encoder"] != plan.parent["header"]["encoder"]:
+            raise BadInput(f"--encoder {plan.options.encoder}: is not the one that {plan.history} was played with")
         branch = transcript.Writer.branch(folder, built.header, plan.history, plan.parent["round"])
         write_settings(folder, plan.options, built.header)
         branch.replace(folder / transcript.FILE)

@@ -6,37 +6,41 @@ summaries of rounds) and compared with what the lines hold; a prompt that differ
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any
+from itertools import islice
+from typing import Any, get_args
 
 from agents import prompts
-from agents.canonical import canonical_json
+from agents.endpoint import Outcome
 from agents.errors import BadInput
-from agents.language_model import Completion, LanguageModel
+from agents.language_model import Completion, Finish, LanguageModel
 from agents.observers import EmbeddingObserver, load_statements
-from agents.recorded import Recorded
+from agents.recorded import UNRECORDED, Recorded
 from agents.records import Answer, Feedback, ReadingCall
 from memory.encoder import Encoder
 from memory.memory import QuestionTable
-from sandbox.chain import Line, bad_line, verified
-from sandbox.header import Header, generations, question_texts
+from sandbox.chain import Line, chained, verified
+from sandbox.header import Header, generations, question_texts, require_header
 from sandbox.interaction import Interaction
 from sandbox.lines import line_of
 from sandbox.rounds import Lesson, Society, Tally, lessons, play_round, remember
 from sandbox.society import memories_at_birth, society_of
-from sandbox.transcript import Transcript, interaction_at
+from sandbox.transcript import Transcript, first_rounds, interaction_at, shortened
 
 REPLAYED = 3  # the first schema whose header holds all that a run is played from
-TOLERANCE = 1.01e-4  # of numbers: on another processor an encoder's differ, and what is rounded may round otherwise
+TOLERANCE = 1.01e-4  # of floats: on another processor an encoder's differ, and what is rounded may round otherwise
 
 # An interaction's fields in the order in which they come about: the first difference is where the others come from.
 ORDER = (
     *("type", "round", "agent", "model", "stance", "question", "recalled", "draft", "before", "earlier", "feedback"),
     *("revision", "after", "peer", "digest", "calls", "logprobs", "reply", "text", "reason", "finish", "outcome"),
 )
+
+BORN = ("size", "memories", "memory_limit", "forget")  # of a world: no branch has others than its parent
+HEADER_LINE = Line(1, 0, "", {})  # named by differences
+FINISHES, OUTCOMES = get_args(Finish), get_args(Outcome)
 
 ENDLESS = {"rounds": 0, "max_failures": 1.0}  # when a society ends: not asked, its rounds are played one by one
 
@@ -54,7 +58,7 @@ class Difference:
 
     def __str__(self) -> str:
         """One line."""
-        expected, found = (_shortened(value) for value in (self.expected, self.found))
+        expected, found = map(_told, (self.expected, self.found))
         return f"line {self.line}: {self.field}: expected {expected}, found {found}"
 
 
@@ -79,15 +83,14 @@ async def play_again(
     the run's schema is too old to be played again.
     """
     require_replayable(run)
+    require_header(run.path, run.header)
+    require_same_branches(run)
     replies: dict[str, Completion | str] = {}
-    try:
-        societies = societies_again(run.header, encoder, replies, model_of)
-    except (KeyError, TypeError, ValueError) as error:
-        raise bad_line(run.path, 1, f"is no header that a run can be played from ({error!r})") from error
+    societies = societies_again(run.header, encoder, replies, model_of)
     count = number = 0
     for played in rounds_of(run):
-        if played.closing is not None and played.closing.body["type"] == "end":
-            compare(played.closing, number, played.closing.body.get("rounds", ...), "rounds")
+        if played.closing is not None and played.closing.body["type"] == "end" and not played.lines:
+            compare_end(run.header, number, played.closing)
             continue
         number += 1
         society = next(society for society, last in societies if last is None or number <= last)
@@ -109,6 +112,22 @@ def require_replayable(run: Transcript) -> None:
         )
 
 
+def require_same_branches(run: Transcript) -> None:
+    """Raises Differs where the first rounds are not those of the runs that `run` says it branched off, by their chain,
+    or where its agents are said to have been born otherwise.
+    """
+    header, field = run.header, ""
+    while (parent := header["parent"]) is not None:
+        chain = ""
+        for line in first_rounds(run.path, parent["round"]):
+            _, chain = chained(line.body if line.number > 1 else parent["header"], chain)
+        compare(HEADER_LINE, chain, parent["chain"], f"{field}parent.chain")
+        compare(HEADER_LINE, parent["header"]["stances"], header["stances"], f"{field}stances")
+        for name in BORN:
+            compare(HEADER_LINE, parent["header"]["world"][name], header["world"][name], f"{field}world.{name}")
+        header, field = parent["header"], f"{field}parent.header."
+
+
 def societies_again(
     header: Header, encoder: Encoder, replies: Mapping[str, Completion | str], model_of: Told
 ) -> list[tuple[Society, int | None]]:
@@ -121,25 +140,22 @@ def societies_again(
     if any(told["kind"] == "embedding" for made_with, _ in generations(header) for told in made_with["observers"]):
         embedding = EmbeddingObserver(encoder, load_statements())
     for made_with, _ in generations(header):
-        require_same_making(made_with, encoder, embedding)
+        compare(HEADER_LINE, prompts.fingerprint(), made_with["prompts"], "prompts")
+        compare(HEADER_LINE, encoder.digest, made_with["encoder"], "encoder")
     memories = memories_at_birth(header, QuestionTable(encoder, question_texts(header)))
     societies = []
     for made_with, last in generations(header):
         speakers = [(model["name"], model["digest"]) for model in made_with["models"]]
         judges = [(told["model"], told["digest"]) for told in made_with["observers"] if told["kind"] == "llm"]
         models = {(name, digest): model_of(Recorded(name, digest, replies)) for name, digest in (*speakers, *judges)}
-        societies.append((society_of(made_with, models, embedding, memories, ENDLESS), last))
+        society = society_of(made_with, models, embedding, memories, ENDLESS)
+        described = [observer.describe() for observer in society.observers]
+        described += [observer.describe() for observer in society.embedding_observers]
+        by_name = {told["name"]: told for told in described}
+        again = [by_name.get(told["name"], ...) for told in made_with["observers"]]
+        compare(HEADER_LINE, again, made_with["observers"], "observers")
+        societies.append((society, last))
     return societies
-
-
-def require_same_making(header: Header, encoder: Encoder, embedding: EmbeddingObserver | None) -> None:
-    """Raises Differs where a digest in the header is not that of what there is now."""
-    line = Line(1, 0, "", dict(header))
-    compare(line, prompts.fingerprint(), header["prompts"], "prompts")
-    compare(line, encoder.digest, header["encoder"], "encoder")
-    for place, told in enumerate(header["observers"]):
-        if told["kind"] == "embedding" and embedding is not None:
-            compare(line, embedding.describe(), told, f"observers[{place}]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,12 +172,16 @@ class Played:
 def rounds_of(run: Transcript) -> Iterator[Played]:
     """What was played, round by round, with one round in memory at a time."""
     waiting: list[Line] = []
-    for line in verified(run.path):
+    ended = False
+    for line in islice(verified(run.path, run.size), 1, None):
+        if ended or line.body["type"] == "header":
+            raise Differs(Difference(line.number, "type", ..., line.body["type"]))
         if line.body["type"] == "interaction":
             waiting.append(line)
-        elif line.body["type"] != "header":
-            yield Played(tuple(waiting), line)
-            waiting.clear()
+            continue
+        yield Played(tuple(waiting), line)
+        waiting.clear()
+        ended = line.body["type"] == "end"
     if waiting:
         yield Played(tuple(waiting), None)
 
@@ -191,6 +211,12 @@ async def compare_round(society: Society, number: int, played: Played) -> AsyncI
     remember(society.world, learned)
 
 
+def compare_end(header: Header, rounds: int, line: Line) -> None:
+    """Raises Differs where the line does not end a run of so many rounds; only one with probes stops at a plateau."""
+    plateau = header["probes"] and line.body.get("stopped") == "plateau"
+    compare(line, {"type": "end", "rounds": rounds, "stopped": "plateau" if plateau else "rounds"}, line.body)
+
+
 def replies_of(said: Interaction) -> Iterator[tuple[str, Completion | str]]:
     """What was answered to each prompt of an interaction, by the prompt's digest; the outcome where the call failed."""
     for answer in said.answers:
@@ -206,7 +232,7 @@ def replies_of(said: Interaction) -> Iterator[tuple[str, Completion | str]]:
 
 
 def compare(line: Line, expected: Any, found: Any, field: str = "") -> None:
-    """Raises Differs at the first place in which two JSON values differ; numbers may by TOLERANCE."""
+    """Raises Differs at the first place in which two JSON values differ; floats may by TOLERANCE."""
     if isinstance(expected, Mapping) and isinstance(found, Mapping):
         for name in sorted({*expected, *found}, key=_place):
             compare(line, expected.get(name, ...), found.get(name, ...), f"{field}.{name}" if field else name)
@@ -223,32 +249,32 @@ def _place(name: str) -> tuple[int, str]:
 
 
 def _equal(expected: Any, found: Any) -> bool:
-    numbers = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in (expected, found))
-    return abs(expected - found) <= TOLERANCE if numbers else type(expected) is type(found) and expected == found
+    if isinstance(expected, float) and isinstance(found, float):
+        return abs(expected - found) <= TOLERANCE
+    return type(expected) is type(found) and expected == found
 
 
 def _answered(answer: Answer) -> Completion | str:
-    if answer.finish is None:
-        return answer.outcome
-    return _completion(answer.text or "", answer.finish)
+    return _recorded(answer.outcome, answer.text, answer.finish)
 
 
 def _reviewed(feedback: Feedback) -> Completion | str:
-    if feedback.finish is None:
-        return feedback.outcome
-    return _completion(feedback.reason or "", feedback.finish, feedback.logprobs)
+    return _recorded(feedback.outcome, feedback.reason, feedback.finish, feedback.logprobs)
 
 
 def _observed(call: ReadingCall) -> Completion | str:
-    if call.logprobs is None and call.reply is None:
-        return call.outcome
-    return _completion(call.reply or "", "length", call.logprobs)
+    nothing = call.logprobs is None and call.reply is None
+    return _recorded(call.outcome, call.reply, None if nothing else "length", call.logprobs)
 
 
-def _completion(text: str, finish: Any, logprobs: tuple[float, ...] | None = None) -> Completion:
-    """A reply as far as it was recorded: how many tokens it had is not among that."""
-    return Completion(text, finish, prompt_tokens=0, completion_tokens=0, choice_logprobs=logprobs)
+def _recorded(
+    outcome: str, text: str | None, finish: Any, logprobs: tuple[float, ...] | None = None
+) -> Completion | str:
+    """A reply as far as it was recorded (how many tokens it had is not among that), or how the call failed."""
+    if finish in FINISHES:
+        return Completion(text or "", finish, prompt_tokens=0, completion_tokens=0, choice_logprobs=logprobs)
+    return outcome if outcome in OUTCOMES else UNRECORDED
 
 
-def _shortened(value: Any) -> str:
-    return "nothing" if value is ... else textwrap.shorten(canonical_json(value), 80, placeholder=" …")
+def _told(value: Any) -> str:
+    return "nothing" if value is ... else shortened(value, 80)

@@ -10,7 +10,7 @@ from agents.errors import BadInput
 from agents.models import encoder_folder
 from memory.encoder import Encoder
 from sandbox import dataset, transcript
-from sandbox.agreement import agreements
+from sandbox.agreement import agreements, ratings_of
 from sandbox.config import SimulateOptions
 from sandbox.folders import refuse_links
 from sandbox.plan import Plan, plan
@@ -69,6 +69,6 @@ def require_folder(options: SimulateOptions) -> None:
 
 def closing(log: transcript.Transcript) -> str:
     """The last line that a world says: how far its observers agree."""
-    found = agreements(log.interactions(), log.observers)
+    found = agreements(ratings_of(log.interactions(), log.observers))
     told = [f"{dimension} {'–' if alpha is None else f'{alpha:.2f}'}" for dimension, alpha in found.items()]
     return f"observers' agreement (Krippendorff's alpha, ordinal): {', '.join(told)}"

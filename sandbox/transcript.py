@@ -6,7 +6,6 @@ The format is described in docs/transcript.md.
 from __future__ import annotations
 
 import os
-import textwrap
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
 SCHEMA = 3
 READABLE = (1, 2, 3)  # docs/transcript.md, "Changes"
 FILE = "transcript.jsonl"
+WORLD = "world-*"  # the folder of a world, of a run that played several
 BRANCH = f"{FILE}.new"  # of a run that branches off another, until it is whole
 MOST_TOLD = 5  # of the keys in which a header differs
 
@@ -47,8 +47,9 @@ class Transcript:
 
     @property
     def name(self) -> str:
-        """The run's name: that of its folder."""
-        return self.path.resolve().parent.name
+        """The run's name: that of its folder, behind the run's own for one of several worlds."""
+        folder = self.path.resolve().parent
+        return f"{folder.parent.name}/{folder.name}" if folder.match(WORLD) else folder.name
 
     @property
     def rule(self) -> str:
@@ -75,9 +76,10 @@ class Transcript:
         for number, body in self._bodies():
             if body["type"] == "interaction":
                 waiting.append(interaction_at(self.path, number, body))
-            elif body["type"] == "round":
+                continue
+            if body["type"] == "round":
                 yield from waiting
-                waiting.clear()
+            waiting.clear()
 
     def to_pandas(self) -> DataFrame:
         """One row per answer and observer: the draft is step 0, revisions are steps 1, 2, …
@@ -145,7 +147,7 @@ class Writer:
         """Write a transcript that begins with the first `rounds` rounds of the transcript `parent`.
 
         It is written beside the one in `folder` that it becomes by being renamed, and returned. Raises BadInput where
-        there is one already, or a line of the parent does not verify.
+        there is one already, or one of these lines of the parent does not verify.
         """
         path = folder / FILE
         if path.exists():
@@ -155,8 +157,8 @@ class Writer:
         fresh.write_bytes(b"")
         writer = cls(fresh)
         writer._append(_header_line(header))
-        for line in chain.verified(parent):
-            if line.body["type"] in ("interaction", "round") and line.body["round"] <= rounds:
+        for line in first_rounds(parent, rounds):
+            if line.body["type"] in ("interaction", "round"):
                 writer._append(line.body, sync=line.body["type"] == "round")
         return fresh
 
@@ -245,21 +247,37 @@ def read(run: Path | str) -> Transcript:
     return Transcript(path, {key: value for key, value in header.items() if key != "chain"}, size)
 
 
-def parent_of(folder: Path) -> dict[str, Any] | None:
-    """What the transcript in a folder says of the run that it branched from; None where there is no such thing."""
+def header_in(folder: Path) -> dict[str, Any] | None:
+    """The first line of the transcript in a folder, of whatever version; None where there is none."""
     path = folder / FILE
     first = next(chain.whole_lines(path, path.stat().st_size), None) if path.is_file() else None
-    return None if first is None else chain.parsed(path, 1, first[2]).get("parent")
+    return None if first is None else chain.parsed(path, 1, first[2])
+
+
+def first_rounds(path: Path, rounds: int) -> Iterator[chain.Line]:
+    """The lines up to that which ends so many rounds; of none, the header. Raises BadInput where one is bad."""
+    for line in chain.verified(path):
+        yield line
+        if not rounds or (line.body["type"], line.body.get("round")) == ("round", rounds):
+            return
 
 
 def world_folders(run: Path) -> list[Path]:
     """The folders world-00, world-01, … of a run that played several worlds; none for a run of one world."""
-    return sorted(file.parent for file in run.glob(f"world-*/{FILE}"))
+    return sorted(file.parent for file in run.glob(f"{WORLD}/{FILE}"))
 
 
-def read_worlds(run: Path | str) -> list[Transcript]:
-    """The transcripts of a run: one, or one a world."""
-    return [read(folder) for folder in world_folders(Path(run)) or [Path(run)]]
+def read_worlds(run: Path | str | Transcript) -> list[Transcript]:
+    """The transcripts of a run: one, or one a world; of what is a transcript already, itself.
+
+    Raises BadInput where there is none, or both.
+    """
+    if isinstance(run, Transcript):
+        return [run]
+    worlds = world_folders(Path(run))
+    if worlds and (Path(run) / FILE).exists():
+        raise BadInput(f"{run} holds a transcript and, in {worlds[0].name}, another run: move one of them away")
+    return [read(folder) for folder in worlds or [Path(run)]]
 
 
 def verify_chain(run: Path | str) -> int:
@@ -267,12 +285,13 @@ def verify_chain(run: Path | str) -> int:
 
     What a chain cannot show: that whole lines are missing at the end. A finished run ends with its end line.
     """
-    path = read(run).path
+    log = read(run)
     number = end = 0
-    for line in chain.verified(path):
+    for line in chain.verified(log.path, log.size):
         number, end = line.number, line.end
-    if end != path.stat().st_size:
-        raise chain.bad_line(path, number + 1, "is torn: go on with --resume, which drops it")
+    if end != log.size:
+        what = "is torn: go on with --resume, which drops it (unless its run is still writing it)"
+        raise chain.bad_line(log.path, number + 1, what)
     return number
 
 
@@ -293,6 +312,12 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, str
         for key in sorted(before.keys() | after.keys())
         if before.get(key, ...) != after.get(key, ...)
     }
+
+
+def shortened(value: Any, most: int) -> str:
+    """The canonical JSON of a value, its end cut off where it has more characters than `most`."""
+    text = canonical_json(value)
+    return text if len(text) <= most else f"{text[: most - 2]} …"
 
 
 def _header_line(header: Mapping[str, Any]) -> dict[str, Any]:
@@ -348,7 +373,7 @@ def _top(key: str) -> str:
 
 
 def _short(leaves: dict[str, Any], key: str) -> str:
-    return textwrap.shorten(canonical_json(leaves[key]), 60, placeholder=" …") if key in leaves else "absent"
+    return shortened(leaves[key], 60) if key in leaves else "absent"
 
 
 def _about(interaction: Interaction) -> dict[str, Any]:

@@ -26,6 +26,12 @@ from sandbox.replay import Difference, Differs, play_again, require_replayable
 from sandbox.settings import options_of
 from sandbox.transcript import Transcript, read_worlds, verify_chain
 
+# Of differences that say nothing against the transcript.
+HINTS = {
+    "encoder": "; --encoder names another",
+    "prompts": "; if another version of social-sandbox played it, verify with that one",
+}
+
 
 def main(options: ReplayVerifyOptions) -> int:
     """Verify each world of a run; returns the exit code. Raises BadInput where it can't be done."""
@@ -42,7 +48,7 @@ def main(options: ReplayVerifyOptions) -> int:
             with counting("interactions verified", lines) as count:
                 interactions = asyncio.run(verified(world, encoder, options, count))
         except Differs as error:
-            return _failed(f"{world.path} {error}")
+            return _failed(f"{world.path} {error}{HINTS.get(error.difference.field, '')}")
         print(f"verified {interactions} interactions" + (f" of {world.name}" if len(worlds) > 1 else ""))
     return 0
 
