@@ -20,9 +20,9 @@ from agents.models import CACHE_VARIABLE, encoder_folder
 from agents.server import KEY_VARIABLE
 from memory.encoder import Encoder
 from sandbox.config import SimulateOptions
+from sandbox.console import say
 from sandbox.plan import plan
 from sandbox.play import play as play_worlds
-from sandbox.play import say
 from sandbox.rounds import TooManyFailures
 
 try:

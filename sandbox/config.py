@@ -172,7 +172,8 @@ class ReplayCompareOptions(BaseSettings):
 class ReplayVerifyOptions(BaseSettings):
     """Play a run again from its transcript alone, without a language model, and compare every line."""
 
-    model_config = OPTIONS
+    # Its own variables: SOCIAL_SANDBOX_MODEL names a model.
+    model_config = SettingsConfigDict(**{**OPTIONS, "env_prefix": "SOCIAL_SANDBOX_VERIFY_"})
 
     run: CliPositionalArg[Path] = Field(description="run folder")
     encoder: str = Field("all-minilm-l6-v2", description="sentence-transformers model that the run was made with")

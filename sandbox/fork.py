@@ -46,7 +46,7 @@ def fork(named: ReplayForkOptions, before: SimulateOptions) -> Path:
     if options.observer_model is None:  # else another speaker would bring another judge along
         options = options.model_copy(update={"observer_model": judge_of(before)})
     branch = {"run": parent.name, "round": at, "chain": chain_at(parent, at), "header": parent.header}
-    (folder,) = simulate.played(options, [plan(options, parent=branch, history=parent.path)])
+    (folder,) = simulate.played(options, [plan(options, parent=branch, before=before, history=parent.path)])
     return folder
 
 

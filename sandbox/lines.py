@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from agents.records import Answer, Feedback, Rating, ReadingCall
-from memory.memory import Recollection
+from pydantic import TypeAdapter
+
 from sandbox.chain import storable
-from sandbox.interaction import Interaction, Question, Step
+from sandbox.interaction import Interaction
 
 # A rating is read from log-probabilities, so it keeps fewer digits than they do: recomputed from the log it agrees.
 RATING_FIELDS = frozenset({"rating", "alignment", "engagement"})
 RATING_DIGITS = 4
+INTERACTION = TypeAdapter(Interaction)
 
 
 def line_of(interaction: Interaction) -> dict[str, Any]:
@@ -23,20 +24,9 @@ def line_of(interaction: Interaction) -> dict[str, Any]:
 
 
 def interaction_of(line: Mapping[str, Any]) -> Interaction:
-    """The interaction of a parsed line. Raises KeyError or TypeError where a field is missing or unknown."""
+    """The interaction of a parsed line. Raises KeyError, TypeError or ValidationError where it holds none."""
     steps = [*line["earlier"], *([line] if line["revision"] is not None else [])]
-    return Interaction(
-        round=line["round"],
-        agent=line["agent"],
-        model=line["model"],
-        stance=line["stance"],
-        question=Question(**line["question"]),
-        recalled=tuple(Recollection(**recalled) for recalled in line["recalled"]),
-        draft=Answer(**line["draft"]),
-        before=_ratings_of(line["before"]),
-        steps=tuple(_step_of(step) for step in steps),
-        outcome=line["outcome"],
-    )
+    return INTERACTION.validate_python({**line, "steps": steps})
 
 
 def _fields(record: Any) -> dict[str, Any]:
@@ -55,23 +45,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _plain(inner) for name, inner in value.items()}
     return _fields(value) if hasattr(value, "__slots__") else storable(value)
-
-
-def _step_of(step: Mapping[str, Any]) -> Step:
-    feedback = tuple(Feedback(**{**given, "logprobs": _tuple(given["logprobs"])}) for given in step["feedback"])
-    return Step(feedback, Answer(**step["revision"]), _ratings_of(step["after"]))
-
-
-def _ratings_of(ratings: Mapping[str, Any]) -> dict[str, Rating]:
-    return {
-        observer: Rating(**{**rating, "calls": tuple(_call_of(call) for call in rating["calls"])})
-        for observer, rating in ratings.items()
-    }
-
-
-def _call_of(call: Mapping[str, Any]) -> ReadingCall:
-    return ReadingCall(**{**call, "dimensions": tuple(call["dimensions"]), "logprobs": _tuple(call["logprobs"])})
-
-
-def _tuple(values: Sequence[float] | None) -> tuple[float, ...] | None:
-    return None if values is None else tuple(values)

@@ -11,11 +11,14 @@ from agents import prompts
 from agents.errors import BadInput
 from agents.rows import read_text
 from sandbox.config import SimulateOptions
-from sandbox.header import require_header, stances_of
+from sandbox.header import probes_of, questions_of, stances_of
+from sandbox.header_fields import require_header
 from sandbox.interaction import Question
 from sandbox.questions import load_questions, split_probes
+from sandbox.settings import FILE as SETTINGS
+from sandbox.settings import options_of
 from sandbox.stances import Stances, load_prior, load_stances, named_stances
-from sandbox.transcript import FILE, header_in
+from sandbox.transcript import FILE, SCHEMA, header_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,17 +38,37 @@ class Plan:
     history: Path | None = None
 
 
-def plan(options: SimulateOptions, *, parent: Mapping[str, Any] | None = None, history: Path | None = None) -> Plan:
-    """The plan of one world; one that goes on has the parent that its transcript names.
+def plan(
+    options: SimulateOptions,
+    *,
+    parent: Mapping[str, Any] | None = None,
+    before: SimulateOptions | None = None,
+    history: Path | None = None,
+) -> Plan:
+    """The plan of one world. One that goes on, by itself or from a `parent` that was played with `before`, takes what
+    its options still name alike from the header, not from files, which may be others by now or elsewhere.
 
     Raises BadInput where options contradict each other or a file can't be used.
     """
     check(options)
-    if parent is None and options.resume:
-        parent = _parent_of(options.out)
-    questions, probes = _questions(options)
-    stances = _stances(options) if parent is None else stances_of(parent["header"])
-    return Plan(options, questions, probes, stances, rule_of(options), parent, history)
+    header = None if parent is None else parent["header"]
+    if parent is None and options.resume and (header := _header_in(options.out)) is not None:
+        parent = header["parent"]
+        before = options_of(options.out) if (options.out / SETTINGS).is_file() else None
+
+    def alike(*names: str) -> bool:
+        return before is not None and all(getattr(options, name) == getattr(before, name) for name in names)
+
+    if header is not None and alike("questions", "until_plateau", "plateau_probes", "size", "share", "seed"):
+        questions, probes = questions_of(header), probes_of(header)
+    else:
+        questions, probes = _questions(options)
+    if header is not None and (parent is not None or alike("prior", "stance", "stances", "size", "seed")):
+        stances = stances_of(header)
+    else:
+        stances = _stances(options)
+    rule = header["speech"]["rule"] if header is not None and alike("rule") else rule_of(options)
+    return Plan(options, questions, probes, stances, rule, parent, history)
 
 
 def check(options: SimulateOptions) -> None:
@@ -72,14 +95,13 @@ def rule_of(options: SimulateOptions) -> str:
     return rule
 
 
-def _parent_of(run: Path) -> Mapping[str, Any] | None:
-    """The run that the one in a folder branched off; None where it did not, or has not begun."""
+def _header_in(run: Path) -> Mapping[str, Any] | None:
+    """The header of the run in a folder; None where it has not begun, or can't be gone on with."""
     header = header_in(run)
-    if header is None or header.get("parent") is None:
+    if header is None or header.get("schema") != SCHEMA:
         return None
     require_header(run / FILE, {name: value for name, value in header.items() if name != "chain"})
-    parent: Mapping[str, Any] = header["parent"]
-    return parent
+    return header
 
 
 def _questions(options: SimulateOptions) -> tuple[tuple[Question, ...], tuple[Question, ...]]:

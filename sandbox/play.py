@@ -1,28 +1,23 @@
-"""Plays the worlds of a run on their engines: opens or resumes their transcripts and tells how it goes."""
+"""Plays the worlds of a run on their engines, and tells how it goes."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
-import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from agents.engines import Where, opened
-from agents.errors import BadInput
 from agents.server import Patience
 from memory.encoder import Encoder
-from sandbox import telemetry, transcript
-from sandbox.cast import Cast, cast
+from sandbox import telemetry
+from sandbox.cast import cast
 from sandbox.config import SimulateOptions
-from sandbox.console import table_console
-from sandbox.interaction import Interaction
-from sandbox.opening import Built, build
+from sandbox.console import say, table_console
+from sandbox.opening import OpenWorld, world_of
 from sandbox.plan import Plan
 from sandbox.progress import Scoreboard, shown
-from sandbox.rounds import TooManyFailures, calls_a_round, lessons, play_rounds, remember, stop_reason
+from sandbox.rounds import TooManyFailures, calls_a_round, play_rounds
 from sandbox.settings import write_settings
 from sandbox.tasks import running
 
@@ -66,48 +61,6 @@ def where(options: SimulateOptions, agents: int) -> Where:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class OpenWorld:
-    """A world with its transcript open.
-
-    `played` are the summaries of the rounds that lie behind, `begun` what is kept of the round after them.
-    """
-
-    folder: Path
-    built: Built
-    writer: transcript.Writer
-    played: list[dict[str, Any]]
-    begun: list[Interaction]
-
-
-def world_of(plan: Plan, actors: Cast, *, resume: bool) -> OpenWorld:
-    """A world as new, or as its transcript left it: after the last complete round, or where equal prompts get equal
-    answers in any company, after the last complete interaction.
-    """
-    folder, built = plan.options.out, build(plan, actors)
-    if plan.history is not None and plan.parent is not None:
-        if built.header["encoder"] != plan.parent["header"]["encoder"]:
-            raise BadInput(f"--encoder {plan.options.encoder}: is not the one that {plan.history} was played with")
-        branch = transcript.Writer.branch(folder, built.header, plan.history, plan.parent["round"])
-        write_settings(folder, plan.options, built.header)
-        branch.replace(folder / transcript.FILE)
-        resume = True
-    there = (folder / transcript.FILE).exists()
-    if not (resume and there):
-        if not there:  # settings first: a run that has a transcript has them
-            write_settings(folder, plan.options, built.header)
-        return OpenWorld(folder, built, transcript.Writer.create(folder, built.header), [], [])
-    alike = all(model.batch_invariant for model in actors.models.values())
-    writer, kept, begun = transcript.Writer.resume(folder, built.header, keep_open_round=alike)
-    played = kept.rounds()
-    if begun and stop_reason([summary["probe"] for summary in played], built.society.protocol):
-        writer, kept, begun = transcript.Writer.resume(folder, built.header)  # it is to end before the open round
-    remember(built.society.world, lessons(kept.interactions()))
-    say(f"resuming after round {len(played)}{f' and {len(begun)} interactions of the next' if begun else ''}")
-    write_settings(folder, plan.options, built.header)
-    return OpenWorld(folder, built, writer, played, begun)
-
-
 async def play_world(world: OpenWorld, board: Scoreboard, show: Callable[[], None]) -> str | None:
     """Play a world to its end, or until it fails too much: then why."""
     measured = telemetry.Telemetry(world.folder / telemetry.FILE, world.built.meters)
@@ -135,8 +88,3 @@ def scoreboard(worlds: Sequence[OpenWorld], rounds: int) -> Scoreboard:
         played=sum(len(world.played) for world in worlds),
         talked=sum(len(world.begun) for world in worlds),
     )
-
-
-def say(line: str) -> None:
-    """Tell the person who watches."""
-    print(line, file=sys.stderr, flush=True)

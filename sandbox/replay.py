@@ -22,7 +22,8 @@ from agents.records import Answer, Feedback, ReadingCall
 from memory.encoder import Encoder
 from memory.memory import QuestionTable
 from sandbox.chain import Line, chained, verified
-from sandbox.header import Header, generations, question_texts, require_header
+from sandbox.header import Header, generations, question_texts
+from sandbox.header_fields import require_header
 from sandbox.interaction import Interaction
 from sandbox.lines import line_of
 from sandbox.rounds import Lesson, Society, Tally, lessons, play_round, remember

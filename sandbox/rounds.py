@@ -26,7 +26,10 @@ AT_ONCE = 1024
 
 @dataclass(frozen=True, slots=True)
 class Protocol:
-    """How rounds are played and when they end. Settings of `simulate`, under the same names."""
+    """How rounds are played and when they end. Settings of `simulate`, under the same names.
+
+    `shared` rounds are those of a parent, which say nothing of this run's plateau.
+    """
 
     seed: int
     rounds: int
@@ -37,6 +40,7 @@ class Protocol:
     until_plateau: bool = False
     plateau_gain: float = 0.1
     plateau_patience: int = 2
+    shared: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +135,8 @@ def stop_reason(probe_scores: Sequence[float | None], protocol: Protocol) -> str
     if len(probe_scores) >= protocol.rounds:
         return "rounds"
     gain, patience = protocol.plateau_gain, protocol.plateau_patience
-    return "plateau" if protocol.until_plateau and reached(probe_scores, gain=gain, patience=patience) else None
+    own = probe_scores[protocol.shared :]
+    return "plateau" if protocol.until_plateau and reached(own, gain=gain, patience=patience) else None
 
 
 async def written_round(

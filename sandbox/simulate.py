@@ -12,9 +12,10 @@ from memory.encoder import Encoder
 from sandbox import dataset, transcript
 from sandbox.agreement import agreements, ratings_of
 from sandbox.config import SimulateOptions
+from sandbox.console import say
 from sandbox.folders import refuse_links
 from sandbox.plan import Plan, plan
-from sandbox.play import play, say
+from sandbox.play import play
 from sandbox.report.page import write_report
 from sandbox.settings import write_settings
 from sandbox.worlds import each_world

@@ -52,6 +52,7 @@ def society_of(
             share=world["share"],
             raters=world["raters"],
             revisions=world["revisions"],
+            shared=header["parent"]["round"] if header["parent"] else 0,
             **ending,
         ),
     )

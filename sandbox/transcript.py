@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
 from agents.canonical import canonical_json
 from agents.errors import BadInput
 from agents.records import OK, Answer, Feedback, Rating
@@ -353,6 +355,11 @@ def interaction_at(path: Path, number: int, body: Mapping[str, Any]) -> Interact
         return interaction_of(body)
     except (KeyError, TypeError) as error:
         raise chain.bad_line(path, number, f"is no interaction ({error!r})") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        what = f"is no interaction ({where}: {first['msg'][0].lower()}{first['msg'][1:]})"
+        raise chain.bad_line(path, number, what) from error
 
 
 def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:

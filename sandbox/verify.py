@@ -19,8 +19,8 @@ from agents.recorded import Recorded
 from memory.encoder import Encoder
 from sandbox.cast import judge_of, parse_models
 from sandbox.config import ReplayVerifyOptions
-from sandbox.console import table_console
-from sandbox.play import say, where
+from sandbox.console import say, table_console
+from sandbox.play import where
 from sandbox.progress import counting
 from sandbox.replay import Difference, Differs, play_again, require_replayable
 from sandbox.settings import options_of

@@ -25,6 +25,7 @@ from tests.fakes.mock_server import Behaviour, MockServer
 
 SMALL = ("--size", "3", "--rounds", "2", "--raters", "2", "--memories", "5", "--share", "2")
 AGENTS = 9
+STOPPED = {"type": "end", "stopped": "plateau"}
 BARE = Behaviour(forced=False, word_ids=False, top=0, seeds=False)
 
 
@@ -188,7 +189,7 @@ def falsified(*path: str | int, by: float = 1) -> Callable[[list[dict[str, Any]]
             "line 2: feedback[0].logprobs: expected null, found []",
         ),
         (falsified(1, "feedback", 0, "logprobs", 0, by=800), "line 2: feedback[0].logprobs: expected null, found ["),
-        (lambda lines: lines[1].update(agent=0.00005), "line 2: agent: expected 0, found 5e-05"),
+        (lambda lines: lines[1].update(agent=False), "line 2: agent: expected 0, found false"),
         (lambda lines: lines[10].update(calls=54.00005), "line 11: calls: expected 54, found 54.00005"),
         (lambda lines: lines[1]["draft"].update(finish="<b>"), "line 2: draft.text: expected null, found "),
         (lambda lines: lines[0]["observers"][0].update(name="judge"), "line 1: observers[0]: expected nothing"),
@@ -277,7 +278,7 @@ def test_any_false_word_is_found(simulate: Command, command: Command) -> None:
         false = copy.deepcopy(lines)
         falsified(*path)(false)
         write_chained("false", false)
-        assert command("replay", "verify", "false").code == 1
+        assert command("replay", "verify", "false").code in (1, 2)
 
     search()
 
@@ -299,7 +300,7 @@ def test_what_is_no_run_is_one_line(simulate: Command, command: Command) -> None
     del lines[2]["draft"]
     write_chained("draftless", lines)
     done = command("replay", "verify", "draftless")
-    assert done.code == 2 and "line 3 is no interaction (KeyError('draft'))" in done.err
+    assert done.code == 2 and "line 3 is no interaction (draft: field required)" in done.err
 
 
 def test_a_run_of_an_older_schema_is_refused_by_name(command: Command) -> None:
@@ -366,6 +367,48 @@ def test_a_fork_goes_on_under_other_settings(simulate: Command, command: Command
     assert command("replay", "verify", "fork").out == told and command("replay", "verify", "again").out == told
     parent = transcript.read("again").header["parent"]
     assert (parent["run"], parent["round"], parent["header"]["parent"]["run"]) == ("fork", 3, "run")
+
+
+def test_what_a_run_was_asked_is_taken_from_its_transcript(command: Command, tmp_path: Path) -> None:
+    """Its files may be others by now, or not be here at all."""
+    questions, rule = Path("questions.txt"), Path("rule.txt")
+    questions.write_text("I broke her cup. Do I tell her?\nThere is a wallet on the bus. What now?\n")
+    rule.write_text("Be brief.")
+    with MockServer() as server:
+        files = ("--questions", "questions.txt", "--rule", "rule.txt")
+        command("simulate", "--out", "run", "--server", server.url, *SMALL, *files)
+        questions.write_text("Something else?\n")
+        rule.unlink()
+        assert command("replay", "fork", "run", "--at", "1", "--rounds", "3", "--out", "fork").code == 0
+        assert command("simulate", "--resume", "--out", "run", "--rounds", "3").code == 0
+        assert command("replay", "fork", "run", "--at", "1", "--questions", "questions.txt", "--out", "asked").code == 0
+    whole, fork, asked = (transcript.read(run).header for run in ("run", "fork", "asked"))
+    assert whole["questions"] == fork["questions"] and whole["speech"]["rule"] == fork["speech"]["rule"] == "Be brief."
+    # named as before, it is not read again; a file of another name is
+    assert asked["questions"] == whole["questions"]
+    questions.rename("others.txt")
+    with MockServer() as server:
+        to = ("--server", server.url, "--questions", "others.txt")
+        assert command("replay", "fork", "run", "--at", "1", "--out", "others", *to).code == 0
+    assert [question["text"] for question in transcript.read("others").header["questions"]] == ["Something else?"]
+
+
+def test_a_fork_looks_for_a_plateau_of_its_own(simulate: Command, command: Command) -> None:
+    plateau = ("--until-plateau", "--plateau-probes", "2", "--plateau-gain", "100", "--plateau-patience", "1")
+    with MockServer() as server:
+        command("simulate", "--out", "run", "--server", server.url, *SMALL, "--rounds", "9", *plateau)
+        assert transcript.read("run").end == {"chain": lines_of("run")[-1]["chain"], **STOPPED, "rounds": 2}
+        assert command("replay", "fork", "run", "--at", "2", "--out", "fork", "--seed", "5").code == 0
+    assert transcript.read("fork").end == {"chain": lines_of("fork")[-1]["chain"], **STOPPED, "rounds": 4}
+    assert command("replay", "verify", "fork").out == f"verified {4 * AGENTS} interactions\n"
+
+
+def test_a_model_named_in_the_environment_is_none_to_ask_again(
+    simulate: Command, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    simulate("run")
+    monkeypatch.setenv("SOCIAL_SANDBOX_MODEL", "mock")
+    assert command("replay", "verify", "run").out == f"verified {2 * AGENTS} interactions\n"
 
 
 def test_a_fork_that_broke_off_goes_on_by_its_own_settings(simulate: Command, command: Command) -> None:
