@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sandbox.texts import copied_share, words_of
 
@@ -21,6 +23,11 @@ from sandbox.texts import copied_share, words_of
 )
 def test_words(text: str, words: list[str]) -> None:
     assert words_of(text) == words
+
+
+@given(st.text(st.characters(max_codepoint=127)))
+def test_ascii_texts_have_the_same_words_by_either_way(text: str) -> None:
+    assert words_of(text) == words_of(text + "…")
 
 
 def test_copying_is_seen_where_words_have_no_spaces() -> None:
