@@ -7,6 +7,7 @@ import gc
 import hashlib
 import json
 import re
+import shutil
 import tracemalloc
 import zlib
 from collections.abc import Sequence
@@ -24,7 +25,7 @@ from sandbox.report.data import Summary, report_data
 from sandbox.report.page import SCRIPTS, write_report
 from sandbox.report.parcels import PARCEL, chain, parcels
 from sandbox.texts import answered, describe
-from sandbox.transcript import read
+from sandbox.transcript import FILE, read
 from tests.sandbox.examples import BUS, HEADER, heard, interaction, rated, step, write_run
 
 EVIL = (
@@ -353,3 +354,11 @@ def test_wording_measured_round_by_round_is_that_of_all_answers_together() -> No
     together = describe(answered([said for played in rounds for said in played], "draft", "Be kind."))
     measured = summary(rounds).data()["texts"]["draft"]
     assert measured == pytest.approx({name: asdict(together)[name] for name in measured})
+
+
+def test_the_page_of_the_shipped_example_is_what_is_written_now(tmp_path: Path) -> None:
+    shipped = Path(__file__).parents[2] / "runs" / "example" / "society"
+    run = tmp_path / shipped.name
+    run.mkdir()
+    shutil.copy(shipped / FILE, run)
+    assert write_report(run).read_bytes() == (shipped / "report.html").read_bytes(), "run `replay show` there again"
