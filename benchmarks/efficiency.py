@@ -24,9 +24,9 @@ from agents.engines import opened
 from agents.language_model import Completion, LanguageModel, Prompt
 from agents.models import encoder_folder
 from memory.encoder import Encoder
+from sandbox.build import build
 from sandbox.cast import cast
 from sandbox.config import SimulateOptions, load
-from sandbox.opening import build
 from sandbox.plan import plan
 from sandbox.play import where
 from sandbox.rounds import play_round

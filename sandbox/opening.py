@@ -1,4 +1,4 @@
-"""Opens a world: puts its society together from plan and cast, and begins, branches or resumes its transcript."""
+"""Opens a world: begins its transcript, branches it off another, or goes on where it was left."""
 
 from __future__ import annotations
 
@@ -8,41 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from agents.errors import BadInput
-from agents.metered import Metered
-from agents.observers import EmbeddingObserver
 from sandbox import transcript
+from sandbox.build import Built, build
 from sandbox.cast import Cast
-from sandbox.config import SimulateOptions
 from sandbox.console import say
-from sandbox.header import header_of, question_texts
 from sandbox.interaction import Interaction
 from sandbox.plan import Plan
-from sandbox.rounds import Society, lessons, remember, stop_reason
+from sandbox.rounds import lessons, remember, stop_reason
 from sandbox.settings import write_settings
-from sandbox.society import memories_at_birth, society_of
-
-
-@dataclass(frozen=True, slots=True)
-class Built:
-    """A society as it was born, with its header, and the meters of its models."""
-
-    society: Society
-    header: dict[str, Any]
-    meters: list[Metered]
-
-
-def build(plan: Plan, cast: Cast) -> Built:
-    """Fill the memories and put the agents on their grid. Each world counts its own calls."""
-    header = header_of(plan, cast)
-    meters = list(map(Metered, cast.models.values()))
-    society = society_of(
-        header,
-        {(model.name, model.digest): model for model in meters},
-        next((observer for observer in cast.observers if isinstance(observer, EmbeddingObserver)), None),
-        memories_at_birth(header, cast.table(question_texts(header))),
-        ending_of(plan.options),
-    )
-    return Built(society, header, meters)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,14 +74,3 @@ def _gone_on(plan: Plan, built: Built, actors: Cast) -> OpenWorld:
     say(f"resuming after round {len(played)}{f' and {len(begun)} interactions of the next' if begun else ''}")
     write_settings(folder, plan.options, built.header)
     return OpenWorld(folder, built, writer, played, begun)
-
-
-def ending_of(options: SimulateOptions) -> dict[str, Any]:
-    """When these options end a run: fields of Protocol."""
-    return {
-        "rounds": options.round_limit,
-        "max_failures": options.max_failures,
-        "until_plateau": options.until_plateau,
-        "plateau_gain": options.plateau_gain,
-        "plateau_patience": options.plateau_patience,
-    }
