@@ -23,7 +23,7 @@ from sandbox.console import say, table_console
 from sandbox.play import where
 from sandbox.progress import counting
 from sandbox.replay import Difference, Differs, play_again, require_replayable
-from sandbox.settings import options_of
+from sandbox.settings import options_of, settings_of
 from sandbox.transcript import Transcript, read_worlds, verify_chain
 
 # Of differences that say nothing against the transcript.
@@ -38,6 +38,9 @@ def main(options: ReplayVerifyOptions) -> int:
     worlds = read_worlds(options.run)
     for world in worlds:
         require_replayable(world)
+    told = settings_of(options.run).get("worlds", len(worlds)) if options.run.is_dir() else len(worlds)
+    if told != len(worlds):
+        return _failed(f"{options.run} was a run of {told} worlds, and holds {len(worlds)}")
     encoder = Encoder(encoder_folder(options.encoder))
     for world in worlds:
         try:

@@ -138,6 +138,8 @@ def test_every_world_is_verified(simulate: Command, command: Command) -> None:
     simulate("run", "--worlds", "2")
     told = [f"verified {2 * AGENTS} interactions of run/world-0{world}\n" for world in (0, 1)]
     assert command("replay", "verify", "run").out == "".join(told)
+    shutil.rmtree("run/world-01")
+    assert command("replay", "verify", "run").err == "replay verify: run was a run of 2 worlds, and holds 1\n"
 
 
 def end_of(rounds: int) -> dict[str, Any]:
