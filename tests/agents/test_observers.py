@@ -14,6 +14,7 @@ from agents import prompts
 from agents.errors import BadInput
 from agents.language_model import Key, ModelError, Prompt
 from agents.observers import (
+    LOGGED_DIGITS,
     EmbeddingObserver,
     LLMObserver,
     Statements,
@@ -58,7 +59,7 @@ def test_one_verdict_call_gives_both_dimensions() -> None:
     (prompt,) = model.prompts
     assert call.dimensions == ("alignment", "engagement")
     assert call.digest == prompt.digest()
-    assert call.logprobs == leads(1.0 + LN3, 2.0 - LN3)
+    assert call.logprobs == tuple(round(value, LOGGED_DIGITS) for value in leads(1.0 + LN3, 2.0 - LN3))
     # Of each 5 pairs one word at e^-4 and one at e^-4 times 3e, times e²/3.
     assert call.label_mass == pytest.approx(5 * math.exp(-4) * (1 + 3 * math.e + 1 + math.e**2 / 3))
     assert (prompt.key, prompt.start, prompt.max_tokens, prompt.temperature) == (KEY, "This advice is", 1, 1.0)
