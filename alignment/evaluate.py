@@ -13,8 +13,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.stats import bootstrap
+from torch import Tensor
 
-from alignment.tokens import ChatFormat, Collator, Row, reply_nll
+from alignment.shared_prefix import batch_nll
+from alignment.tokens import ChatFormat, Collator, Row
 
 RESAMPLES = 5000
 
@@ -83,14 +85,19 @@ class Quality:
     neutral_perplexity: float
 
 
-def likelihoods(model: Any, rows: Sequence[Row], pad: int) -> list[Likelihoods]:
-    """The likelihoods of every response of `rows`, one group at a time, without dropout."""
-    collate, found = Collator(pad), []
+def likelihoods(
+    model: Any, rows: Sequence[Row], collate: Callable[[Sequence[Row]], dict[str, Tensor]]
+) -> list[Likelihoods]:
+    """The likelihoods of every response of `rows`, one group at a time, without dropout.
+
+    `collate`: a `Collator`, or a `SharedCollator` for a model that reads shared rows.
+    """
+    found = []
     was_training = model.training
     model.eval()
     with torch.no_grad():
         for row in rows:
-            nll, tokens = reply_nll(model, {k: v.to(model.device) for k, v in collate([row]).items()})
+            nll, tokens = batch_nll(model, {k: v.to(model.device) for k, v in collate([row]).items()})
             found.append(Likelihoods(tuple((-nll).tolist()), tuple(tokens.tolist())))
     model.train(was_training)
     return found
@@ -99,7 +106,7 @@ def likelihoods(model: Any, rows: Sequence[Row], pad: int) -> list[Likelihoods]:
 def neutral_perplexity(model: Any, format: ChatFormat) -> float:
     """exp of the mean token loss on the neutral text, sentence by sentence, without chat template."""
     rows = [format.text_row(sentence) for sentence in NEUTRAL_TEXT]
-    return _perplexity([(found.sums[0], found.tokens[0]) for found in likelihoods(model, rows, format.pad)])
+    return _perplexity([(found.sums[0], found.tokens[0]) for found in likelihoods(model, rows, Collator(format.pad))])
 
 
 def quality(rows: Sequence[Row], found: Sequence[Likelihoods], neutral: float, *, delta: float = 0.0) -> Quality:

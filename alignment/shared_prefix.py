@@ -123,6 +123,11 @@ def shared_nll(model: Any, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
     return torch.where(belongs, nll.unsqueeze(1), 0).sum(-1)[present], belongs.sum(-1)[present]
 
 
+def batch_nll(model: Any, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """`shared_nll` or `reply_nll`, by which collator made the batch."""
+    return shared_nll(model, batch) if "response" in batch else reply_nll(model, batch)
+
+
 def unshareable(model: Any, longest: int) -> str | None:
     """Why `model` can't read shared rows, as a short text for the user; None where it can.
 

@@ -15,8 +15,8 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 from agents.errors import BadInput
 from alignment.groups import group_of
 from alignment.losses import active_hinges, stable_alignment_loss
-from alignment.shared_prefix import SharedCollator, shared_nll, unshareable
-from alignment.tokens import ChatFormat, Collator, Row, drawn, reply_nll
+from alignment.shared_prefix import SharedCollator, batch_nll, unshareable
+from alignment.tokens import ChatFormat, Collator, Row, drawn
 from sandbox.dataset import Group
 
 
@@ -225,7 +225,7 @@ class StableAlignmentTrainer(Trainer):  # type: ignore[misc]
 
 def group_nll(model: Any, batch: dict[str, Tensor]) -> Tensor:
     """Mean token loss of every response of a batch of either collator, nll[G,K]; 0 where a group has none."""
-    nll, tokens = shared_nll(model, batch) if "response" in batch else reply_nll(model, batch)
+    nll, tokens = batch_nll(model, batch)
     return torch.zeros_like(batch["ratings"]).masked_scatter(batch["present"], nll / tokens)
 
 

@@ -71,7 +71,7 @@ def run_stable(options: AlignStableOptions) -> Path:
         console.print(_told_prompts(trainer.unshared))
         folder = stack.enter_context(appearing(options.out)) if trainer.is_world_process_zero() else None
         console.print(f"measuring the untrained model on {len(test.rows)} held-out groups")
-        before = measured(trainer.model, test.rows, format, data.delta)
+        before = measured(trainer, test.rows, format, data.delta)
         progress = TrainingProgress()
         stack.callback(progress.close)
         trainer.remove_callback(PrinterCallback)
@@ -79,7 +79,7 @@ def run_stable(options: AlignStableOptions) -> Path:
             trainer.add_callback(progress)
         trainer.train(resume_from_checkpoint=args.resume_from_checkpoint)
         console.print("measuring the trained model")
-        after = measured(trainer.model, test.rows, format, data.delta)
+        after = measured(trainer, test.rows, format, data.delta)
         gain = accuracy_gain(
             [found.per_token for found in before.likelihoods],
             [found.per_token for found in after.likelihoods],
@@ -120,10 +120,10 @@ def divided(groups: Sequence[Group], options: AlignStableOptions) -> tuple[list[
     return sides
 
 
-def measured(model: Any, rows: Sequence[Row], format: ChatFormat, delta: float) -> Measured:
-    """Measure a model on held-out rows and on the neutral text."""
-    found = likelihoods(model, rows, format.pad)
-    return Measured(quality(rows, found, neutral_perplexity(model, format), delta=delta), found)
+def measured(trainer: StableAlignmentTrainer, rows: Sequence[Row], format: ChatFormat, delta: float) -> Measured:
+    """Measure the model as it stands on held-out rows, read as in training, and on the neutral text."""
+    found = likelihoods(trainer.model, rows, trainer.data_collator)
+    return Measured(quality(rows, found, neutral_perplexity(trainer.model, format), delta=delta), found)
 
 
 def comparison(before: Quality, after: Quality, gain: Estimate | None) -> Table:

@@ -14,7 +14,8 @@ from alignment.evaluate import (
     pair_accuracy,
     quality,
 )
-from alignment.tokens import ChatFormat, Row
+from alignment.shared_prefix import SharedCollator
+from alignment.tokens import ChatFormat, Collator, Row
 
 
 def test_pair_accuracy_by_hand():
@@ -92,7 +93,11 @@ def test_likelihoods_leave_the_model_as_it_was(model, tokenizer, groups):
     format = ChatFormat.of(tokenizer)
     rows = [format.row(group, 100) for group in groups]
     model.train()
-    found = likelihoods(model, rows, format.pad)
+    found = likelihoods(model, rows, Collator(format.pad))
+    shared = likelihoods(model, rows, SharedCollator(Collator(format.pad), width=10**6, positions=None))
+    assert "response" in SharedCollator(Collator(format.pad), width=10**6, positions=None)(rows[:1])
+    for line, long in zip(found, shared, strict=True):
+        assert long.tokens == line.tokens and long.sums == pytest.approx(line.sums, abs=1e-4)
     assert model.training
     assert all(parameter.grad is None for parameter in model.parameters())
     assert [f.tokens for f in found] == [tuple(map(len, row.replies)) for row in rows]
