@@ -137,7 +137,7 @@ async def started(
         port,
         calls_at_once=calls_at_once,
         gpu=gpu,
-        processor_flags=frozenset() if gpu else _processor_flags(),
+        processor_flags=frozenset() if gpu else processor_flags(),
         memory_share=memory_share,
     )
     # By the environment, since all users of a machine can read command lines.
@@ -257,7 +257,8 @@ def _free_port() -> int:
     return port
 
 
-def _processor_flags() -> frozenset[str]:
+def processor_flags() -> frozenset[str]:
+    """What this processor can do, as Linux names it; nothing where the system doesn't say."""
     found = re.search(r"^flags\s*:(.*)$", _read("/proc/cpuinfo"), re.MULTILINE)
     return frozenset(found[1].split()) if found else frozenset()
 

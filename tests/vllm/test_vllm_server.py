@@ -26,7 +26,7 @@ from agents.models import EMBEDDED_MODEL, model_folder
 from agents.observers import DIMENSIONS
 from agents.rating import SCALE_LABELS, words_of
 from agents.server import KEY_VARIABLE, Address, Patience, connected
-from agents.vllm import Started, started
+from agents.vllm import BFLOAT16, Started, gpu_at_hand, processor_flags, started
 from sandbox import transcript
 
 if TYPE_CHECKING:
@@ -157,7 +157,10 @@ def test_a_society_speaks_and_judges_by_it(server: Started, tmp_path: Path) -> N
 
 
 def test_it_reads_the_same_probabilities_as_this_process(server: Started, local_model: LocalModel) -> None:
-    """The same weights, template and forced start: log-probabilities agree to what two ways of computing leave."""
+    """The same weights, template and forced start: log-probabilities agree to what two ways of computing leave.
+
+    In bfloat16 a logit has eight bits: 0.29 was seen between the two. Another start or word is nats away.
+    """
     prompt = Prompt(
         Key(1, 0, "before"),
         prompts.observe_messages("I broke her cup. Do I tell her?", "Tell her and say sorry.", "verdict", "alignment"),
@@ -176,8 +179,9 @@ def test_it_reads_the_same_probabilities_as_this_process(server: Started, local_
             return [await model.complete(p) for p in (prompt, scale) for model in (served, local_model)]
 
     served, here, served_scale, here_scale = asyncio.run(both())
-    assert served.choice_logprobs == pytest.approx(here.choice_logprobs, abs=1e-3)
-    assert served_scale.choice_logprobs == pytest.approx(here_scale.choice_logprobs, abs=1e-3)
+    near = 0.5 if gpu_at_hand() or processor_flags() & BFLOAT16 else 1e-3
+    assert served.choice_logprobs == pytest.approx(here.choice_logprobs, abs=near)
+    assert served_scale.choice_logprobs == pytest.approx(here_scale.choice_logprobs, abs=near)
     assert served.prompt_tokens == here.prompt_tokens
 
 
