@@ -27,7 +27,7 @@ from pydantic_settings import (
     SettingsError,
 )
 
-from agents.errors import BadInput
+from agents.errors import BadInput, first_fault
 
 Settings = TypeVar("Settings", bound=BaseSettings)
 Number = Annotated[float, Field(allow_inf_nan=False)]
@@ -258,8 +258,7 @@ def _one_line(error: ValidationError, prog: str) -> str:
     option = f"--{name.replace('_', '-')}"
     if first["type"] == "missing":
         return f"{option} is missing; `{prog} --help` lists the options"
-    message = first["msg"][0].lower() + first["msg"][1:]
-    return f"{option}: {message}, got {first['input']!r}"
+    return f"{option}: {first_fault(error)[1]}, got {first['input']!r}"
 
 
 class _Parser(argparse.ArgumentParser):

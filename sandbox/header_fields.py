@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from agents.errors import first_fault
 from agents.rating import ReadingName
 from sandbox.chain import bad_line
 
@@ -17,10 +18,9 @@ def require_header(path: Path, header: Mapping[str, Any]) -> None:
     try:
         _Header.model_validate(header)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "header"
-        what = f"is no header that a run can be played from ({where}: {first['msg'][0].lower()}{first['msg'][1:]})"
-        raise bad_line(path, 1, what) from error
+        where, what = first_fault(error)
+        told = f"is no header that a run can be played from ({where or 'header'}: {what})"
+        raise bad_line(path, 1, told) from error
 
 
 class _Fields(BaseModel):

@@ -14,7 +14,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from agents.canonical import generator
-from agents.errors import BadInput
+from agents.errors import BadInput, first_fault
 from agents.rows import read_rows, read_text, text_field
 from sandbox.questions import DATA
 
@@ -114,9 +114,8 @@ def load_stances(path: Path, prior: Sequence[Pair], size: int, seed: int) -> Sta
     except tomllib.TOMLDecodeError as error:
         raise BadInput(f"--stances {path}: not readable as TOML ({error})") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise BadInput(f"--stances {path}: {where}: {first['msg'][0].lower()}{first['msg'][1:]}") from error
+        where, what = first_fault(error)
+        raise BadInput(f"--stances {path}: {where}: {what}") from error
     pairs = {stance.name: _pairs_of(path, stance, prior) for stance in own.stance}
     if len(pairs) < len(own.stance):
         raise BadInput(f"--stances {path}: two stances have one name; every [[stance]] needs a name of its own")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from agents.canonical import canonical_json
-from agents.errors import BadInput
+from agents.errors import BadInput, first_fault
 from agents.records import OK, Answer, Feedback, Rating
 from sandbox import chain
 from sandbox.interaction import Interaction, call_outcomes
@@ -242,18 +242,17 @@ def read(run: Path | str) -> Transcript:
         hint = f"this run has several worlds, name one: {', '.join(worlds)}" if worlds else "name the folder of a run"
         raise BadInput(f"{path} does not exist: {hint}")
     size = path.stat().st_size
-    first = next(chain.whole_lines(path, size), None)
+    first = _first_body(path, size)
     if first is None:
         raise BadInput(f"{path} has no header, the run broke off at its start: go on with --resume")
-    header = _checked_header(path, chain.parsed(path, 1, first[2]))
+    header = _checked_header(path, first)
     return Transcript(path, {key: value for key, value in header.items() if key != "chain"}, size)
 
 
 def header_in(folder: Path) -> dict[str, Any] | None:
     """The first line of the transcript in a folder, of whatever version; None where there is none."""
     path = folder / FILE
-    first = next(chain.whole_lines(path, path.stat().st_size), None) if path.is_file() else None
-    return None if first is None else chain.parsed(path, 1, first[2])
+    return _first_body(path, path.stat().st_size) if path.is_file() else None
 
 
 def first_rounds(path: Path, rounds: int) -> Iterator[chain.Line]:
@@ -322,6 +321,12 @@ def shortened(value: Any, most: int) -> str:
     return text if len(text) <= most else f"{text[: most - 2]} …"
 
 
+def _first_body(path: Path, size: int) -> dict[str, Any] | None:
+    """The fields of line 1; None where it is not whole."""
+    first = next(chain.whole_lines(path, size), None)
+    return None if first is None else chain.parsed(path, 1, first[2])
+
+
 def _header_line(header: Mapping[str, Any]) -> dict[str, Any]:
     line: dict[str, Any] = chain.storable({**header, "type": "header", "schema": SCHEMA})
     return line
@@ -356,10 +361,8 @@ def interaction_at(path: Path, number: int, body: Mapping[str, Any]) -> Interact
     except (KeyError, TypeError) as error:
         raise chain.bad_line(path, number, f"is no interaction ({error!r})") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        what = f"is no interaction ({where}: {first['msg'][0].lower()}{first['msg'][1:]})"
-        raise chain.bad_line(path, number, what) from error
+        where, what = first_fault(error)
+        raise chain.bad_line(path, number, f"is no interaction ({where}: {what})") from error
 
 
 def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:

@@ -3,31 +3,22 @@
 from __future__ import annotations
 
 import json
-import resource
-import signal
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas
 import pytest
 
-from sandbox import cli, transcript
+from sandbox import transcript
+from tests.fakes.full_disk import largest_file
 from tests.fakes.letters import Letters
 from tests.fakes.scripted import ScriptedModel
+from tests.sandbox.commands import Done, called
 
 SMALL = ("--size", "3", "--rounds", "2", "--raters", "2", "--memories", "5")
-
-
-@dataclass(frozen=True)
-class Done:
-    code: int
-    out: str
-    err: str
 
 
 Run = Callable[..., Done]
@@ -52,12 +43,7 @@ def run(
         monkeypatch.setattr(f"{module}.Encoder", lambda folder: Letters())
 
     def call(*argv: str) -> Done:
-        monkeypatch.setattr(sys, "argv", list(argv))
-        with pytest.raises(SystemExit) as exit:
-            {"simulate": cli.simulate, "replay": cli.replay}[argv[0]]()
-        captured = capsys.readouterr()
-        assert isinstance(exit.value.code, int)
-        return Done(exit.value.code, captured.out, captured.err)
+        return called(argv, monkeypatch, capsys)
 
     return call
 
@@ -203,19 +189,6 @@ def test_resuming_what_is_not_there_or_is_other_is_refused(run: Run) -> None:
 def test_bad_input_is_one_line_and_leaves_nothing(run: Run, argv: tuple[str, ...], message: str) -> None:
     refused(run("simulate", "--out", "a", *SMALL, *argv), message)
     assert not Path("a").exists()
-
-
-@contextmanager
-def largest_file(size: int) -> Iterator[None]:
-    """As on a full disk: no file grows beyond `size` bytes."""
-    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
-    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limit[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
-        signal.signal(signal.SIGXFSZ, ignored)
 
 
 @pytest.mark.parametrize("fits", ["half the transcript", "all but the report"])

@@ -5,12 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-import resource
 import shutil
-import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +16,7 @@ import pytest
 from agents.language_model import Completion, ModelError, Prompt
 from sandbox import cli, transcript
 from tests.fakes.dying import Died, Life, living
+from tests.fakes.full_disk import largest_file
 from tests.fakes.letters import Letters
 from tests.fakes.scripted import ScriptedModel
 
@@ -289,19 +287,6 @@ def test_other_settings_are_refused_by_their_names_and_a_broken_chain_by_its_lin
 
 
 # A full disk.
-
-
-@contextmanager
-def largest_file(size: int) -> Iterator[None]:
-    """As on a full disk: no file grows beyond `size` bytes."""
-    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
-    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limit[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
-        signal.signal(signal.SIGXFSZ, ignored)
 
 
 @pytest.mark.parametrize("share", [0.001, 0.1, 0.3, 0.5, 0.7, 0.9, 0.999])

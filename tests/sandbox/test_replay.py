@@ -5,9 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import shutil
-import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -17,23 +15,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agents.server import Patience
-from sandbox import chain, cli, transcript
+from sandbox import chain, transcript
 from sandbox.chain import chained
 from tests.fakes.faults import Status
 from tests.fakes.letters import Letters
 from tests.fakes.mock_server import Behaviour, MockServer
+from tests.sandbox.commands import Done, called
 
 SMALL = ("--size", "3", "--rounds", "2", "--raters", "2", "--memories", "5", "--share", "2")
 AGENTS = 9
 STOPPED = {"type": "end", "stopped": "plateau"}
 BARE = Behaviour(forced=False, word_ids=False, top=0, seeds=False)
-
-
-@dataclass(frozen=True)
-class Done:
-    code: int
-    out: str
-    err: str
 
 
 Command = Callable[..., Done]
@@ -48,12 +40,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
         monkeypatch.setattr(f"{module}.Encoder", lambda folder: Letters())
 
     def call(*argv: str) -> Done:
-        monkeypatch.setattr(sys, "argv", list(argv))
-        with pytest.raises(SystemExit) as exit:
-            {"simulate": cli.simulate, "replay": cli.replay}[argv[0]]()
-        captured = capsys.readouterr()
-        assert isinstance(exit.value.code, int)
-        return Done(exit.value.code, captured.out, captured.err)
+        return called(argv, monkeypatch, capsys)
 
     return call
 

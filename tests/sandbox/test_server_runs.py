@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
 import threading
 import time
 import tomllib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,28 +16,17 @@ import pytest
 from agents.canonical import seed_of
 from agents.language_model import Completion, Prompt
 from agents.server import KEY_VARIABLE, Patience, ServerModel
-from sandbox import cli, transcript
+from sandbox import transcript
 from sandbox.interaction import Interaction, call_outcomes
 from tests.fakes.faults import Fault, Flaw, Status, never, on
 from tests.fakes.letters import Letters
 from tests.fakes.mock_server import Behaviour, MockServer
+from tests.sandbox.commands import Done, called
 
 SMALL = ("--size", "3", "--rounds", "2", "--raters", "2", "--memories", "5")
 CALLS = 54  # of a round
 BARE = Behaviour(forced=False, word_ids=False, top=0, seeds=False, usage=False, refuses_unknown=True)
 SECRET = "sk-very-secret"
-
-
-@dataclass(frozen=True)
-class Done:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def last(self) -> str:
-        """The last line that was said."""
-        return self.err.splitlines()[-1]
 
 
 Run = Callable[..., Done]
@@ -52,12 +40,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
     monkeypatch.setattr("sandbox.simulate.Encoder", lambda folder: Letters())
 
     def call(server: MockServer, out: str, *argv: str) -> Done:
-        monkeypatch.setattr(sys, "argv", ["simulate", "--out", out, "--server", server.url, *SMALL, *argv])
-        with pytest.raises(SystemExit) as exit:
-            cli.simulate()
-        captured = capsys.readouterr()
-        assert isinstance(exit.value.code, int)
-        return Done(exit.value.code, captured.out, captured.err)
+        return called(("simulate", "--out", out, "--server", server.url, *SMALL, *argv), monkeypatch, capsys)
 
     return call
 
