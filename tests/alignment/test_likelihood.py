@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alignment.evaluate import (
+from alignment.likelihood import (
     NEUTRAL_TEXT,
     Likelihoods,
     accuracy_gain,
