@@ -21,8 +21,8 @@ from agents.models import encoder_folder, model_folder
 from alignment import lineage
 from alignment.arguments import training_arguments
 from alignment.config import AlignStableOptions
-from alignment.likelihood import Estimate, Likelihoods, Quality, accuracy_gain, likelihoods, neutral_perplexity, quality
 from alignment.groups import Ratings, checked, read_sources
+from alignment.likelihood import Estimate, Likelihoods, Quality, accuracy_gain, likelihoods, neutral_perplexity, quality
 from alignment.progress import TrainingProgress
 from alignment.stable import Prepared, StableAlignmentConfig, StableAlignmentTrainer, prepared
 from alignment.tokens import ChatFormat, Row
