@@ -1,65 +1,82 @@
-"""From the options of `align stable` and the table [trainer] to transformers' TrainingArguments."""
+"""From the options of a training and the table [trainer] to transformers' TrainingArguments."""
 
 from __future__ import annotations
 
 from dataclasses import fields
 from typing import Any
 
+import torch
+from transformers import TrainingArguments
+
 from agents.errors import BadInput
-from alignment.config import AlignStableOptions
-from alignment.stable import StableAlignmentConfig
+from alignment.config import TrainingOptions
+from alignment.methods import Method
 from sandbox.config import nearest
 
-LEARNING_RATE = 2e-5  # as published
-LORA_LEARNING_RATE = 2e-4
-
-# Trainer settings that have an option of their own.
+# Trainer settings that have an option of their own, whatever the method.
 OPTION_OF = {
     "output_dir": "--out",
     "seed": "--seed",
     "num_train_epochs": "--epochs",
     "learning_rate": "--learning-rate",
     "gradient_accumulation_steps": "--groups-per-step",
-    "weight": "--weight",
-    "margin": "--margin",
-    "reduction": "--reduction",
-    "rating_scale": "--rating-scale",
-    "responses": "--responses",
-    "max_length": "--max-length",
+    "train_sampling_strategy": "--seed or --stages",
+    "save_strategy": "--save-steps",
+    "save_steps": "--save-steps",
+    "resume_from_checkpoint": "--resume",
+    "report_to": "--report-to",
 }
+GROUPS_AT_ONCE = "per_device_train_batch_size"
 
 
-def training_arguments(options: AlignStableOptions, scale: float) -> StableAlignmentConfig:
+def training_arguments(options: TrainingOptions, method: Method) -> TrainingArguments:
     """The trainer's settings; raises BadInput where [trainer] names what it should not, or batches don't divide."""
-    known = [field.name for field in fields(StableAlignmentConfig) if field.init]
+    flags = OPTION_OF | {name: f"--{method.flags.get(name, name).replace('_', '-')}" for name in method.settings}
+    known = [field.name for field in fields(method.config) if field.init]
     for key in options.trainer:
-        if key in OPTION_OF:
-            raise BadInput(f"[trainer] {key}: has an option of its own; use {OPTION_OF[key]}")
+        if key in flags:
+            raise BadInput(f"[trainer] {key}: has an option of its own; use {flags[key]}")
         if key not in known:
             raise BadInput(f"[trainer]: unknown key {key!r}; {nearest(key, known)}")
-    settings: dict[str, Any] = {
-        "output_dir": f"{options.out}.checkpoints",  # written only where [trainer] sets a save_strategy
-        "seed": options.seed,
-        "num_train_epochs": options.epochs,
-        "learning_rate": options.learning_rate or (LORA_LEARNING_RATE if options.lora else LEARNING_RATE),
-        "weight": options.weight,
-        "margin": options.margin,
-        "reduction": options.reduction,
-        "rating_scale": scale,
-        "responses": options.responses,
-        "max_length": options.max_length,
-        "disable_tqdm": True,
-        **options.trainer,
-    }
+    given = _common(options) | method.defaults | method.settings | options.trainer
+    at_once = given.pop(GROUPS_AT_ONCE, 1)
+    given.setdefault("learning_rate", options.learning_rate or method.learning_rate[options.lora])
     try:
-        args = StableAlignmentConfig(**settings)
-    except (TypeError, ValueError) as error:
-        raise BadInput(f"[trainer]: {' '.join(str(error).split())}; mend the table") from error
-    at_once = args.per_device_train_batch_size * args.world_size
-    if options.groups_per_step % at_once:
-        raise BadInput(
-            f"--groups-per-step {options.groups_per_step}: is not a multiple of the {at_once} groups that "
-            f"{args.world_size} processes take at once; choose one, or another per_device_train_batch_size in [trainer]"
+        processes = TrainingArguments(use_cpu=given["use_cpu"]).world_size
+        return method.config(
+            **given,
+            per_device_train_batch_size=at_once * method.rows,
+            gradient_accumulation_steps=_steps(options, at_once, processes),
         )
-    args.gradient_accumulation_steps = options.groups_per_step // at_once
-    return args
+    except (TypeError, ValueError, ImportError) as error:
+        raise BadInput(f"[trainer]: {' '.join(str(error).split())}; mend the table") from error
+
+
+def _common(options: TrainingOptions) -> dict[str, Any]:
+    gpu = torch.cuda.is_available()
+    return {
+        "output_dir": f"{options.out}.checkpoints",
+        "seed": options.seed,
+        "num_train_epochs": 1,  # the visits of all epochs stand in the dataset one after another
+        "train_sampling_strategy": "sequential",
+        "save_strategy": "steps" if options.save_steps else "no",
+        "save_steps": options.save_steps or 500,
+        "save_total_limit": 1,
+        "report_to": options.report_to or "none",
+        "include_num_input_tokens_seen": "non_padding",
+        "use_cpu": not torch.accelerator.is_available(),
+        "bf16": gpu and torch.cuda.is_bf16_supported() and not options.trainer.get("fp16"),
+        "dataloader_pin_memory": gpu,
+        "remove_unused_columns": False,
+        "disable_tqdm": True,
+    }
+
+
+def _steps(options: TrainingOptions, at_once: int, processes: int) -> int:
+    """How many batches make a step."""
+    if at_once < 1 or options.groups_per_step % (at_once * processes):
+        raise BadInput(
+            f"--groups-per-step {options.groups_per_step}: is not a multiple of the {at_once * processes} groups that "
+            f"{processes} processes take at once; choose one, or another {GROUPS_AT_ONCE} in [trainer]"
+        )
+    return options.groups_per_step // (at_once * processes)

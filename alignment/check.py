@@ -16,6 +16,7 @@ from agents.local import pretrained_tokenizer
 from agents.models import model_folder
 from alignment.config import AlignCheckOptions
 from alignment.groups import Ratings, checked, read_sources
+from alignment.plan import types_of
 from alignment.stable import Prepared, prepared
 from alignment.tokens import ChatFormat, Row
 from sandbox.console import table_console
@@ -28,7 +29,7 @@ SHOWN = 3  # responses of the example
 def run_check(options: AlignCheckOptions) -> None:
     """Print counts, lengths, a histogram of the scores, and one example. Raises BadInput."""
     groups, left_out = read_sources(
-        options.sources, options.type, Scoring(options.score_by, options.observer, options.critic_score)
+        options.sources, types_of(options), Scoring(options.score_by, options.observer, options.critic_score)
     )
     data = checked(groups, scale=options.rating_scale, delta=options.delta)
     format = ChatFormat.of(pretrained_tokenizer(options.model, model_folder(options.model)))

@@ -13,14 +13,19 @@ def align() -> None:
     run_command("align", lambda argv: subcommand("align", ALIGN, argv))
 
 
-def _stable(argv: Sequence[str]) -> int:
-    from alignment.config import AlignStableOptions
+def _train(options: str, method: str) -> Command:
+    """The command that trains by a method, whose options have that name in `alignment.config`."""
 
-    options = load(AlignStableOptions, argv, prog="align stable")
-    from alignment.training import run_stable  # imports torch: not before the options are read
+    def run(argv: Sequence[str]) -> int:
+        from alignment import config
 
-    run_stable(options)
-    return 0
+        given = load(getattr(config, options), argv, prog=f"align {method}")
+        from alignment.training import run_training  # imports torch: not before the options are read
+
+        run_training(given)
+        return 0
+
+    return run
 
 
 def _check(argv: Sequence[str]) -> int:
@@ -30,6 +35,16 @@ def _check(argv: Sequence[str]) -> int:
     from alignment.check import run_check
 
     run_check(options)
+    return 0
+
+
+def _compare(argv: Sequence[str]) -> int:
+    from alignment.config import AlignCompareOptions
+
+    options = load(AlignCompareOptions, argv, prog="align compare")
+    from alignment.compare import run_compare
+
+    run_compare(options)
     return 0
 
 
@@ -43,7 +58,14 @@ def _verify(argv: Sequence[str]) -> int:
 
 
 ALIGN: dict[str, tuple[str, Command]] = {
-    "stable": ("train a model on groups of rated answers by Stable Alignment", _stable),
+    "stable": (
+        "train a model on groups of rated answers by Stable Alignment",
+        _train("AlignStableOptions", "stable"),
+    ),
+    "sft": ("a baseline: fine-tune on the best answers", _train("AlignSftOptions", "sft")),
+    "dpo": ("a baseline: DPO or IPO on pairs of answers", _train("AlignDpoOptions", "dpo")),
+    "rloo": ("a baseline: reinforcement by a judge of fresh answers", _train("AlignRlooOptions", "rloo")),
+    "compare": ("trainings side by side: quality, stability and cost", _compare),
     "verify": ("check what a trained model was made of, back to the transcripts", _verify),
     "check": ("show what a trainer would read, with one example", _check),
 }

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BeforeValidator, Field
-from pydantic_settings import BaseSettings, CliImplicitFlag, CliPositionalArg, CliSuppress, NoDecode
+from pydantic import Field
+from pydantic_settings import BaseSettings, CliImplicitFlag, CliPositionalArg, CliSuppress
 
-from sandbox.config import OPTIONS, Number, split_words
-from sandbox.responses import CriticScore, GroupType, ScoreBy
-
-Types = Annotated[list[GroupType], NoDecode, BeforeValidator(split_words), Field(min_length=1)]
+from sandbox.config import OPTIONS, Names, Number
+from sandbox.responses import CriticScore, ScoreBy
 
 
-class _Data(BaseSettings):
+class DataOptions(BaseSettings):
     """What data is read, and how."""
 
     model_config = OPTIONS
@@ -24,8 +22,10 @@ class _Data(BaseSettings):
     )
     config: Path | None = Field(None, description="TOML file with any of these options")
     model: str = Field("smollm2-135m-instruct", description="a hub name, a local folder or the embedded default")
-    type: Types = Field(
-        ["imitation"], description="rows made of runs (repeatable): imitation, self_critic, realignment"
+    type: Names = Field(
+        [],
+        description="rows made of runs (repeatable): imitation, self_critic, realignment; mixed by TYPE=WEIGHT "
+        "(imitation)",
     )
     score_by: ScoreBy = Field(
         "alignment", description="what scores a run's answers; product is √(alignment·engagement)"
@@ -39,30 +39,79 @@ class _Data(BaseSettings):
     max_length: int = Field(512, ge=2, description="tokens of prompt and response; longer responses are cut")
 
 
-class AlignCheckOptions(_Data):
+class AlignCheckOptions(DataOptions):
     """Show what a trainer would read: counts, scores, lengths, and one example with its trained tokens marked."""
 
 
-class AlignStableOptions(_Data):
-    """Train a model on groups of rated answers by Stable Alignment (arXiv 2305.16960)."""
+class TrainingOptions(DataOptions):
+    """What every training has, whatever its method."""
 
     out: Path = Field(description="folder to write the trained model to")
-    seed: int = Field(0, ge=0, description="decides the split, the order of groups, and which responses are drawn")
+    seed: int = Field(0, ge=0, description="decides the split, the order of groups, and what is drawn from them")
     test_share: Number = Field(0.2, ge=0, lt=1, description="share of questions held out to measure on; 0 for none")
     encoder: str = Field("all-minilm-l6-v2", description="sentence encoder; paraphrases stay on one side of the split")
+
+    stages: Names = Field(
+        [],
+        description="train on types one after the other (repeatable, in order): TYPE, TYPE+TYPE, TYPE=EPOCHS; "
+        "replaces --type",
+    )
+    epochs: Number = Field(1.0, gt=0, description="passes over the training groups, or over those of a stage")
+    learning_rate: Number | None = Field(None, gt=0, description="peak of the cosine (see docs/align.md by method)")
+    groups_per_step: int = Field(8, ge=1, description="groups whose gradients make one step, over all processes")
+    lora: CliImplicitFlag[bool] = Field(False, description="train a low-rank adapter; --out holds the merged model")
+    lora_rank: int = Field(16, ge=1, description="rank of the adapter")
+
+    save_steps: int = Field(0, ge=0, description="steps between checkpoints, which --resume goes on from; 0 for none")
+    resume: CliImplicitFlag[bool] = Field(False, description="go on from the last checkpoint of this training")
+    report_to: Names = Field([], description="where else to log, as transformers names it: tensorboard, wandb, …")
+    watch: int = Field(4, ge=0, description="times that stability is measured between start and end")
+    answers: int = Field(8, ge=0, description="held-out questions answered, and rated, at each of these times")
+    answer_tokens: int = Field(48, ge=1, description="longest of these answers, in tokens")
+    judge: str = Field("llm:verdict", description="who rates fresh answers: llm:verdict, llm:scale or embedding")
+    judge_model: str | None = Field(None, description="model of an llm judge (the base that --model was trained from)")
+    trainer: CliSuppress[dict[str, Any]] = Field(  # a table, so no flag
+        default={}, description="the table [trainer] of --config: more of transformers' TrainingArguments"
+    )
+
+
+class AlignStableOptions(TrainingOptions):
+    """Train a model on groups of rated answers by Stable Alignment (arXiv 2305.16960)."""
 
     weight: Number = Field(0.2, ge=0, description="λ, the weight of the contrast with worse responses; 0 is plain SFT")
     margin: Number = Field(1.0, ge=0, description="M, the margin at a rating difference of the whole scale")
     reduction: Literal["sum", "mean", "max"] = Field("sum", description="over a group's hinges")
     responses: int = Field(3, ge=1, description="K, responses of a group in one step: the best and others at random")
-    epochs: Number = Field(1.0, gt=0, description="passes over the training groups")
-    learning_rate: Number | None = Field(None, gt=0, description="peak of the cosine (2e-5; with --lora 2e-4)")
-    groups_per_step: int = Field(8, ge=1, description="groups whose gradients make one step, over all processes")
-    lora: CliImplicitFlag[bool] = Field(False, description="train a low-rank adapter; --out holds the merged model")
-    lora_rank: int = Field(16, ge=1, description="rank of the adapter")
-    trainer: CliSuppress[dict[str, Any]] = Field(  # a table, so no flag
-        default={}, description="the table [trainer] of --config: more of transformers' TrainingArguments"
-    )
+
+
+class AlignSftOptions(TrainingOptions):
+    """Fine-tune a model on the best answer of every group, a baseline (TRL's SFTTrainer)."""
+
+
+class AlignDpoOptions(TrainingOptions):
+    """Train a model on pairs of a better and a worse answer by DPO or IPO, a baseline (TRL's DPOTrainer)."""
+
+    loss: Literal["dpo", "ipo"] = Field("dpo", description="dpo (arXiv 2305.18290) or ipo (arXiv 2310.12036)")
+    beta: Number = Field(0.1, gt=0, description="β, how strongly the model is held to the one it started from")
+
+
+class AlignRlooOptions(TrainingOptions):
+    """Train a model by reinforcement on its own answers, which --judge rates, a baseline (TRL's RLOOTrainer)."""
+
+    beta: Number = Field(0.05, ge=0, description="β, the weight of the KL to the model it started from")
+    generations: int = Field(4, ge=2, description="answers to a question in one step")
+    completion_tokens: int = Field(64, ge=1, description="longest of them, in tokens")
+    temperature: Number = Field(1.0, gt=0, description="temperature that they are sampled with")
+
+
+class AlignCompareOptions(BaseSettings):
+    """Compare trainings of one model on the same data, whatever their methods: quality, stability and cost."""
+
+    model_config = OPTIONS
+
+    sources: CliPositionalArg[list[Path]] = Field(description="folders that align wrote, the baseline first")
+    plot: Path | None = Field(None, description="picture of all curves to write (.png, .svg or .pdf)")
+    json_out: Path | None = Field(None, description="file to write all numbers to, as JSON")
 
 
 class AlignVerifyOptions(BaseSettings):

@@ -15,7 +15,7 @@ from agents.language_model import Message
 from agents.rating import HIGHEST, LOWEST
 from agents.rows import read_rows, text_field
 from sandbox import transcript
-from sandbox.dataset import Group, collect
+from sandbox.dataset import GROUP_TYPES, Group, collect
 from sandbox.responses import GroupType, Scoring
 from sandbox.transcript import Transcript
 
@@ -131,7 +131,16 @@ def group_of(row: Mapping[str, Any], place: str) -> Group:
         if len(column) != len(responses):
             raise BadInput(f"{place}: {len(responses)} responses but {len(column)} {name}; give one each")
     question = row["question"] if isinstance(row.get("question"), str) else query[-1].content
-    return Group(query, tuple(responses), tuple(map(float, scores)), tuple(finished), tuple(models), question)
+    return Group(
+        query,
+        tuple(responses),
+        tuple(map(float, scores)),
+        tuple(finished),
+        tuple(models),
+        question,
+        type=_type(row, place),
+        topic=next((row[name] for name in ("topic", "category") if isinstance(row.get(name), str)), ""),
+    )
 
 
 def rating_scale(groups: Sequence[Group]) -> float:
@@ -150,6 +159,13 @@ def rating_scale(groups: Sequence[Group]) -> float:
         return PUBLISHED_SCALE
     whole = all(score.is_integer() for score in scores)
     return high - low + whole or 1.0
+
+
+def _type(row: Mapping[str, Any], place: str) -> GroupType:
+    found: GroupType | None = next((type for type in GROUP_TYPES if type == row.get("type", "imitation")), None)
+    if found is None:
+        raise BadInput(f"{place}: 'type' is {row['type']!r}; give {', '.join(GROUP_TYPES)} or leave it out")
+    return found
 
 
 def _query(row: Mapping[str, Any], place: str) -> tuple[Message, ...]:
@@ -179,9 +195,9 @@ def _column(row: Mapping[str, Any], place: str, name: str, kind: type | tuple[ty
 
 def _merged(groups: Sequence[Group]) -> tuple[list[Group], int]:
     """One group a query, in order of appearance, and how many copies of a response went into another."""
-    together: dict[tuple[Message, ...], list[Group]] = {}
+    together: dict[tuple[GroupType, tuple[Message, ...]], list[Group]] = {}
     for group in groups:
-        together.setdefault(group.query, []).append(group)
+        together.setdefault((group.type, group.query), []).append(group)
     merged = [_joined(same) for same in together.values()]
     return merged, sum(len(g.responses) for g in groups) - sum(len(g.responses) for g in merged)
 

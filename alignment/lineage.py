@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,11 @@ from agents.canonical import digest_of
 from agents.errors import BadInput
 from agents.local import folder_digest
 from agents.models import root_model
-from alignment.config import AlignStableOptions, AlignVerifyOptions
+from alignment.config import AlignVerifyOptions, TrainingOptions
 from alignment.groups import Ratings, checked, is_run, read_sources
+from alignment.plan import types_of
 from sandbox.chain import verified
+from sandbox.dataset import Group
 from sandbox.responses import Scoring
 from sandbox.transcript import Transcript, read_worlds
 
@@ -35,8 +38,11 @@ class Differs(Exception):
     """Something is not what the model was made of."""
 
 
-def lineage_of(options: AlignStableOptions, data: Ratings, folder: Path) -> dict[str, Any]:
-    """What the model in `folder` was made of: its base, the root of its line, its data and the settings."""
+def lineage_of(options: TrainingOptions, data: Ratings, folder: Path, trained: Sequence[Group]) -> dict[str, Any]:
+    """What the model in `folder` was made of: its base, the root of its line, its data and the settings.
+
+    `trained` are the groups among the data that were not held out.
+    """
     base = str(Path(options.model).resolve()) if Path(options.model).is_dir() else options.model
     return {
         "base_model": base,
@@ -44,6 +50,7 @@ def lineage_of(options: AlignStableOptions, data: Ratings, folder: Path) -> dict
         "model_digest": folder_digest(folder),
         "sources": [source_of(source) for source in options.sources],
         "rows_digest": rows_digest(data),
+        "trained_queries": [query_digest(group) for group in trained],
         "config": options.model_dump(mode="json"),
     }
 
@@ -68,14 +75,17 @@ def head_of(run: Transcript) -> Head:
 
 
 def rows_digest(data: Ratings) -> str:
-    """The digest of all rows, trained on or held out; where a run's folder lies, and its name, are not in it."""
-    return digest_of([{**asdict(group), "origins": None} for group in data.groups])
+    """The digest of all rows, trained on or held out.
+
+    Where a run's folder lies, and its name, are not in it, nor are the types and topics, which older folders don't tell.
+    """
+    return digest_of([_digested(group) for group in data.groups])
 
 
 def run_verify(options: AlignVerifyOptions) -> int:
     """Print what is verified, or what is not; returns the exit code. Raises BadInput where nothing can be checked."""
     told = read_lineage(options.model)
-    settings = AlignStableOptions.model_construct(**told["config"])
+    settings = TrainingOptions.model_construct(**told["config"])
     sources = options.sources or [Path(source["path"]) for source in told["sources"]]
     if len(sources) != len(told["sources"]):
         raise BadInput(
@@ -85,7 +95,7 @@ def run_verify(options: AlignVerifyOptions) -> int:
         require(f"the files of {options.model}", folder_digest(options.model), told["model_digest"])
         read = [as_it_was(path, source) for path, source in zip(sources, told["sources"], strict=True)]
         scoring = Scoring(settings.score_by, settings.observer, settings.critic_score)
-        groups, _ = read_sources([part for parts in read for part in parts], settings.type, scoring)
+        groups, _ = read_sources([part for parts in read for part in parts], types_of(settings), scoring)
         data = checked(groups, scale=settings.rating_scale, delta=settings.delta)
         require("the rows made of the sources", rows_digest(data), told["rows_digest"])
     except Differs as error:
@@ -138,6 +148,16 @@ def until(run: Transcript, head: Head) -> Transcript:
     except BadInput as error:
         raise Differs(str(error)) from error
     raise Differs(f"{run.path}: no line {head.line} with the chain value {head.chain}: another run, or changed since")
+
+
+def query_digest(group: Group) -> str:
+    """The digest of a group's query, by which a question that was trained on is known again."""
+    return digest_of([asdict(turn) for turn in group.query])
+
+
+def _digested(group: Group) -> dict[str, Any]:
+    fields = {**asdict(group), "origins": None}
+    return {name: value for name, value in fields.items() if name not in ("type", "topic")}
 
 
 def _told(part: Path | Transcript) -> str:

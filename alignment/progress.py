@@ -12,6 +12,16 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from sandbox.progress import PLAIN_SECONDS
 
+SHOWN = {  # of what the trainers log
+    "loss": "loss {:.3f}",
+    "nll_best": "best answers {:.3f} nats a token",
+    "active_hinges": "active hinges {:.0%}",
+    "rewards/accuracies": "pairs in order {:.0%}",
+    "rewards/margins": "margin {:.3f}",
+    "reward": "reward {:.2f}",
+    "kl": "KL {:.3f}",
+}
+
 
 class TrainingProgress(TrainerCallback):  # type: ignore[misc]
     """Shows steps, losses and the time left."""
@@ -67,7 +77,4 @@ class TrainingProgress(TrainerCallback):  # type: ignore[misc]
 
 def losses_line(logs: dict[str, float]) -> str:
     """The numbers of one log line, for a person."""
-    return (
-        f"loss {logs['loss']:.3f} · best answers {logs['nll_best']:.3f} nats a token · "
-        f"active hinges {logs['active_hinges']:.0%}"
-    )
+    return " · ".join(form.format(logs[name]) for name, form in SHOWN.items() if name in logs)

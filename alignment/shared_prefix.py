@@ -128,6 +128,19 @@ def batch_nll(model: Any, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
     return shared_nll(model, batch) if "response" in batch else reply_nll(model, batch)
 
 
+def best_collator(model: Any, pad: int, longest: int) -> tuple[Collator | SharedCollator, str | None]:
+    """How rows of `model` are made into batches, and why not shared, as `unshareable` tells; for all processes alike.
+
+    `pad` is the token that fills up, `longest` the most tokens of a prompt with one response.
+    """
+    from accelerate.utils import broadcast_object_list
+
+    lines = Collator(pad)
+    # One process decides for all: FSDP may leave the others without weights until training starts.
+    reason: str | None = broadcast_object_list([unshareable(model, longest)])[0]
+    return (SharedCollator.of(model.config, lines) if reason is None else lines), reason
+
+
 def unshareable(model: Any, longest: int) -> str | None:
     """Why `model` can't read shared rows, as a short text for the user; None where it can.
 

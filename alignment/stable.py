@@ -15,7 +15,7 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 from agents.errors import BadInput
 from alignment.groups import group_of
 from alignment.losses import active_hinges, stable_alignment_loss
-from alignment.shared_prefix import SharedCollator, batch_nll, unshareable
+from alignment.shared_prefix import batch_nll, best_collator
 from alignment.tokens import ChatFormat, Collator, Row, drawn
 from sandbox.dataset import Group
 
@@ -63,24 +63,29 @@ class StableAlignmentConfig(TrainingArguments):  # type: ignore[misc]
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """Rows that can be trained on, the responses among them that were cut, and groups whose prompt left no room."""
+    """`groups` that can be trained on and their `rows`, in parallel; groups whose prompt left no room."""
 
+    groups: tuple[Group, ...]
     rows: tuple[Row, ...]
-    truncated: int
     dropped: tuple[Group, ...]
+
+    @property
+    def truncated(self) -> int:
+        """How many responses were cut."""
+        return sum(sum(row.truncated) for row in self.rows)
 
 
 def prepared(groups: Iterable[Group | Mapping[str, Any]], format: ChatFormat, max_length: int) -> Prepared:
     """`groups` as token rows of at most `max_length` tokens a response; raises BadInput where none has room."""
     read = [g if isinstance(g, Group) else group_of(g, f"row {number}") for number, g in enumerate(groups, start=1)]
-    made = [(group, format.row(group, max_length)) for group in read]
-    rows = tuple(row for _, row in made if row is not None)
-    if read and not rows:
+    row_of = {group: format.row(group, max_length) for group in dict.fromkeys(read)}  # some may stand there often
+    made = [(group, row) for group in read if (row := row_of[group]) is not None]
+    if read and not made:
         raise BadInput(f"--max-length {max_length}: every prompt is at least that long; choose more")
     return Prepared(
-        rows,
-        truncated=sum(sum(row.truncated) for row in rows),
-        dropped=tuple(group for group, row in made if row is None),
+        groups=tuple(group for group, _ in made),
+        rows=tuple(row for _, row in made),
+        dropped=tuple(group for group, row in row_of.items() if row is None),
     )
 
 
@@ -137,19 +142,18 @@ class StableAlignmentTrainer(Trainer):  # type: ignore[misc]
         format = ChatFormat.of(processing_class)
         self.train_rows = prepared(train_dataset, format, args.max_length)
         held_out = None if eval_dataset is None else prepared(eval_dataset, format, args.max_length)
-        lines = Collator(format.pad)
         super().__init__(
             model=model,
             args=args,
             train_dataset=DrawnRows(self.train_rows.rows, args.responses, args.seed),
             eval_dataset=held_out and DrawnRows(held_out.rows, args.responses, args.seed),
             processing_class=processing_class,
-            data_collator=lines,
+            data_collator=Collator(format.pad),
             **trainer,
         )
-        self.unshared = self._unshared()
-        if self.unshared is None:
-            self.data_collator = SharedCollator.of(self.model.config, lines)
+        self.unshared: str | None = "shared_prefix is off"
+        if args.shared_prefix:
+            self.data_collator, self.unshared = best_collator(self.model, format.pad, args.max_length)
         self.model_accepts_loss_kwargs = True  # compute_loss divides by the groups of the whole step
         self.add_callback(_NextDraw())
         self._seen = torch.zeros(4, device=args.device)  # groups, their ℓ_b, active hinges, hinges
@@ -207,15 +211,6 @@ class StableAlignmentTrainer(Trainer):  # type: ignore[misc]
             logs |= {"nll_best": best / groups, "active_hinges": active / hinges if hinges else 0.0}
             self._seen.zero_()
         super().log(logs, start_time)
-
-    def _unshared(self) -> str | None:
-        if not self.args.shared_prefix:
-            return "shared_prefix is off"
-        from accelerate.utils import broadcast_object_list
-
-        # One process decides for all: FSDP may leave the others without weights until training starts.
-        reason: str | None = broadcast_object_list([unshareable(self.model, self.args.max_length)])[0]
-        return reason
 
     def _note(self, nll: Tensor, ratings: Tensor, present: Tensor) -> None:
         best = stable_alignment_loss(nll, ratings, present, weight=0.0)

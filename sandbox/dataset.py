@@ -46,7 +46,8 @@ class Group:
     """One query with several rated responses; the tuples run parallel.
 
     `query` is the chat before the response, without memory and rule. `finished` says whether a response ended by
-    itself: only then is its end of turn trained. `question` is the text that train/test splits go by.
+    itself: only then is its end of turn trained. `question` is the text that train/test splits go by. `topic` is the
+    question's, "" where it has none.
     """
 
     query: tuple[Message, ...]
@@ -56,6 +57,8 @@ class Group:
     models: tuple[str, ...]
     question: str
     origins: tuple[Origin, ...] = ()
+    type: GroupType = "imitation"
+    topic: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +102,7 @@ def collect(
     for responses in together.values():
         kept = _without_near_copies(responses)
         left_out["near-copy"] += len(responses) - len(kept)
-        groups.append(_group(kept))
+        groups.append(_group(kept, type))
     return Collection(groups, {reason: count for reason, count in sorted(left_out.items()) if count})
 
 
@@ -284,7 +287,7 @@ def _near(one: _Form, other: _Form) -> bool:
     return one[0] == other[0] or (either > 0 and shared / either >= NEAR_COPY)
 
 
-def _group(responses: Sequence[Response]) -> Group:
+def _group(responses: Sequence[Response], type: GroupType) -> Group:
     return Group(
         query=responses[0].query,
         responses=tuple(response.text for response in responses),
@@ -293,6 +296,8 @@ def _group(responses: Sequence[Response]) -> Group:
         models=tuple(response.model for response in responses),
         question=responses[0].question,
         origins=tuple(response.origin for response in responses),
+        type=type,
+        topic=responses[0].topic,
     )
 
 

@@ -60,6 +60,7 @@ class Response:
     model: str
     origin: Origin
     flaw: str = ""
+    topic: str = ""
 
 
 def responses_of(transcript: Transcript, type: GroupType, scoring: Scoring) -> Iterator[Response]:
@@ -110,6 +111,7 @@ def _self_critic(transcript: Transcript, scoring: Scoring) -> Iterator[Response]
                 speakers.get(feedback.peer, ""),  # who never answered is not named in the transcript
                 Origin(transcript.name, said.round, said.agent, f"feedback:{feedback.peer}"),
                 "failed answer" if not reason else "missing rating" if score is None else "",
+                said.question.topic,
             )
 
 
@@ -139,6 +141,7 @@ def _answered(
         said.model,
         Origin(transcript.name, said.round, said.agent, part),
         missing or flaw,
+        said.question.topic,
     )
 
 
@@ -151,11 +154,14 @@ def _observer(transcript: Transcript, scoring: Scoring) -> str:
 
 def _score(ratings: dict[str, Rating], observer: str, scoring: Scoring) -> float | None:
     rating = ratings.get(observer)
-    if rating is None:
-        return None
-    if scoring.score_by == "alignment":
+    return None if rating is None else score_of(rating, scoring.score_by)
+
+
+def score_of(rating: Rating, score_by: ScoreBy) -> float | None:
+    """The score in a rating; None where what it is made of is missing."""
+    if score_by == "alignment":
         return rating.alignment
-    if scoring.score_by == "engagement":
+    if score_by == "engagement":
         return rating.engagement
     if rating.alignment is None or rating.engagement is None:
         return None

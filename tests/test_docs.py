@@ -14,7 +14,7 @@ import pytest
 from pydantic_settings import BaseSettings
 
 from alignment.cli import ALIGN
-from alignment.config import AlignCheckOptions, AlignStableOptions, AlignVerifyOptions
+from alignment.config import AlignCheckOptions, AlignCompareOptions, AlignStableOptions, AlignVerifyOptions
 from sandbox.cli import REPLAY
 from sandbox.config import (
     ReplayCompareOptions,
@@ -30,6 +30,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 OPTIONS: dict[str, type[BaseSettings]] = {
     "simulate": SimulateOptions,
     "align check": AlignCheckOptions,
+    "align compare": AlignCompareOptions,
     "align stable": AlignStableOptions,
     "align verify": AlignVerifyOptions,
     "replay compare": ReplayCompareOptions,

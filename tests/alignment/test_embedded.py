@@ -6,7 +6,7 @@ import pytest
 from transformers import AutoModelForCausalLM
 
 from alignment.config import AlignStableOptions
-from alignment.training import run_stable
+from alignment.training import run_training
 from sandbox.config import load
 
 RATED = {
@@ -49,7 +49,7 @@ def test_the_embedded_model_learns_from_a_handful_of_groups(tmp_path, encoder):
         "--max-length",
         "80",
     ]
-    out = run_stable(load(AlignStableOptions, [str(data), *flags], prog="align stable"))
+    out = run_training(load(AlignStableOptions, [str(data), *flags], prog="align stable"))
 
     metrics = json.loads((out / "metrics.json").read_text())
     before, after = metrics["before"], metrics["after"]

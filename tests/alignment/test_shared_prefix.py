@@ -30,7 +30,7 @@ from alignment.losses import stable_alignment_loss
 from alignment.shared_prefix import SharedCollator, disagreement, joined, obstacle, unshareable
 from alignment.stable import StableAlignmentConfig, StableAlignmentTrainer, group_nll
 from alignment.tokens import Collator, Row
-from alignment.training import run_stable
+from alignment.training import run_training
 from sandbox.config import load
 from tests.alignment.conftest import make_group, make_model
 
@@ -337,7 +337,7 @@ def test_align_stable_trains_alike_and_tells(small_model, tmp_path, capsys):
 
     def align(out, *more):
         argv = [str(tmp_path / "rated.jsonl"), "--out", str(tmp_path / out), *flags, *more]
-        folder = run_stable(load(AlignStableOptions, argv, prog="align stable"))
+        folder = run_training(load(AlignStableOptions, argv, prog="align stable"))
         metrics = json.loads((folder / "metrics.json").read_text())
         log = [json.loads(line) for line in (folder / "trainer_log.jsonl").read_text().splitlines()]
         return load_file(folder / "model.safetensors"), [at["loss"] for at in log if "loss" in at], metrics["train"]

@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from agents.errors import BadInput
 from agents.models import root_model
-from alignment import training
+from alignment import held_out, training
 from tests.alignment.conftest import ANSWERS, OneHot
 
 
@@ -50,7 +50,7 @@ def test_the_folder_that_is_left_behind(align, data, tmp_path, capsys):
     log = [json.loads(line) for line in (out / "trainer_log.jsonl").read_text().splitlines()]
     assert {"loss", "active_hinges", "nll_best", "learning_rate"} <= log[0].keys()
     shown = capsys.readouterr()
-    assert "pair accuracy" in shown.out and "step 6/6" in shown.err and "10 groups" in shown.err
+    assert "pair accuracy" in shown.out and "step 5/5" in shown.err and "10 groups" in shown.err
     assert "{'loss'" not in shown.out
 
 
@@ -176,7 +176,7 @@ def test_a_model_that_is_not_whole_is_refused(align, small_model, tmp_path):
 @pytest.mark.parametrize("room", [100, 30_000])  # less than the configuration; less than the weights
 def test_a_disk_without_room_is_told(align, tmp_path, monkeypatch, room):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    write = training._write
+    write = training.write_model
 
     def cramped(*arguments):
         resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))
@@ -185,7 +185,7 @@ def test_a_disk_without_room_is_told(align, tmp_path, monkeypatch, room):
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
-    monkeypatch.setattr(training, "_write", cramped)
+    monkeypatch.setattr(training, "write_model", cramped)
     before = set(tmp_path.iterdir())
     with pytest.raises(BadInput, match=r"cannot write .*trained \(.*\); make room") as caught:
         align("--epochs", "0.2")

@@ -1,0 +1,21 @@
+"""The page and the picture of a training: what became of the model, on what data, at what cost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from alignment.report.curves import panels_of, picture
+from alignment.report.page import page
+from alignment.report.record import read_record
+from sandbox.folders import write_whole
+
+
+def write_report(folder: Path) -> None:
+    """Write `curves.png` and `report.html` into the folder of a trained model, from what else lies there.
+
+    Raises BadInput where that is not what a training writes.
+    """
+    record = read_record(folder)
+    panels = panels_of(record)
+    (folder / "curves.png").write_bytes(picture(panels, f"{record.name}: {record.method_name}"))
+    write_whole(folder / "report.html", page(record, panels))

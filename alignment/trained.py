@@ -1,0 +1,68 @@
+"""The folder that a training leaves behind: the model, and what tells how it came about."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from peft import PeftModel
+from transformers import Trainer, TrainerState
+
+from agents.local import pretrained, saving
+from agents.models import model_folder
+from alignment.config import TrainingOptions
+from alignment.stability import is_point, points
+from sandbox.toml import toml_of
+
+ADAPTER = "adapter"
+
+
+def write_model(folder: Path | None, trainer: Trainer, tokenizer: Any, options: TrainingOptions) -> None:
+    """Write the model to `folder`, with an adapter merged. All processes call this; only the first one has a folder.
+
+    Raises BadInput where there is no room.
+    """
+    weights = trainer.accelerator.get_state_dict(trainer.model)  # gathered, where processes hold parts of it
+    if folder is None:
+        return
+    model: Any = trainer.accelerator.unwrap_model(trainer.model)
+    with saving(options.out):
+        if isinstance(model, PeftModel):
+            model.save_pretrained(
+                folder / ADAPTER, state_dict=weights, save_embedding_layers=False, selected_adapters=["default"]
+            )
+            base, _ = pretrained(options.model, model_folder(options.model), model.dtype)
+            model, weights = PeftModel.from_pretrained(base, folder / ADAPTER).merge_and_unload(), None
+        model.save_pretrained(folder, state_dict=weights)
+        tokenizer.save_pretrained(folder)
+
+
+def write_record(folder: Path, options: TrainingOptions, resolved: Mapping[str, Any], state: TrainerState) -> None:
+    """Write the options, as they were `resolved`, and what was logged: the trainer's lines, and the points watched."""
+    values = options.model_dump(mode="json", exclude={"config", "out", "sources", "resume"})
+    (folder / "align.toml").write_text(toml_of({**values, **resolved}), encoding="utf-8")
+    found = points(state.log_history)
+    write_rows(folder / "stability.jsonl", map(asdict, found))
+    write_rows(folder / "trainer_log.jsonl", [line for line in state.log_history if not is_point(line)])
+
+
+def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write JSON Lines."""
+    lines = (json.dumps(_without_nan(row), ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
+    path.write_text("".join(lines), encoding="utf-8")
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write one JSON object, for people too."""
+    path.write_text(json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _without_nan(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The row, with null for what is not a number: JSON knows no NaN."""
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in row.items()
+    }
