@@ -25,6 +25,7 @@ OPTION_OF = {
     "save_steps": "--save-steps",
     "resume_from_checkpoint": "--resume",
     "report_to": "--report-to",
+    "gradient_checkpointing": "activation_checkpointing, its name since transformers 5",
 }
 GROUPS_AT_ONCE = "per_device_train_batch_size"
 

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from alignment.report.record import Record
 
@@ -148,7 +148,7 @@ def side_by_side(trainings: Mapping[str, Sequence[Panel]], kind: str) -> bytes:
             of_each = [next((panel for panel in panels if panel.title == title), None) for panels in trainings.values()]
             _draw_all(axes, title, of_each)
         keys = [axes.plot([], [], color=_colour(number))[0] for number in range(len(trainings))]
-        figure.legend(keys, list(trainings), loc="outside lower center", ncols=ACROSS)
+        figure.legend(keys, list(trainings), loc="outside lower center", ncols=4)
         return _saved(figure, kind)
 
 
@@ -189,6 +189,8 @@ def _label(axes: Axes, panels: Sequence[Panel]) -> None:
     values = [value for panel in panels for series in panel.series for value in series.values]
     if min(values) > 0 and max(values) > DECADES * min(values):
         axes.set_yscale("log")
+        axes.yaxis.set_major_formatter("{x:g}")  # by default powers are formulas, which are not parsed here
+        axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set(xlabel="step", ylabel=panels[0].unit)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 

@@ -127,10 +127,14 @@ def data(tmp_path):
 
 
 @pytest.fixture
-def align(data, small_model, tmp_path, monkeypatch):
-    """Runs `align stable` on the ten questions with the tiny model."""
-
+def one_hot(monkeypatch):
+    """Questions are all different, and none needs an encoder."""
     monkeypatch.setattr(held_out, "Encoder", OneHot)
+
+
+@pytest.fixture
+def align(data, small_model, tmp_path, one_hot):
+    """Runs `align stable` on the ten questions with the tiny model."""
 
     def align(*flags, out="trained", source=data):
         argv = [str(source), "--model", str(small_model), "--out", str(tmp_path / out), "--max-length", "100"]

@@ -60,7 +60,7 @@ def write_trained(
     steps = [{**_line(step, OWN[method]), **(log or {})} for step in range(1, STEPS + 1)]
     _write_rows(folder / "trainer_log.jsonl", [*steps, {"step": STEPS, "train_loss": 2.0, "train_runtime": 5.0}])
     _write_rows(folder / "stability.jsonl", [{**_point(step), **(point or {})} for step in WATCHED])
-    rows = zip(QUESTIONS, held_out, strict=True)
+    rows = zip(QUESTIONS, held_out, strict=False)  # fewer may have been held out
     _write_rows(
         folder / "held_out.jsonl",
         [{"question": q, "scores": SCORES, "before": before, "after": after} for q, (before, after) in rows],
