@@ -62,7 +62,7 @@ def _common(options: TrainingOptions) -> dict[str, Any]:
         "train_sampling_strategy": "sequential",
         "save_strategy": "steps" if options.save_steps else "no",
         "save_steps": options.save_steps or 500,
-        "save_total_limit": 1,
+        "save_total_limit": 2,  # one is removed while other processes may still be writing into the next
         "report_to": options.report_to or "none",
         "include_num_input_tokens_seen": "non_padding",
         "use_cpu": not torch.accelerator.is_available(),

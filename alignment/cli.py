@@ -48,6 +48,16 @@ def _compare(argv: Sequence[str]) -> int:
     return 0
 
 
+def _evaluate(argv: Sequence[str]) -> int:
+    from alignment.config import AlignEvaluateOptions
+
+    options = load(AlignEvaluateOptions, argv, prog="align evaluate")
+    from alignment.evaluate import run_evaluate  # imports torch: not before the options are read
+
+    run_evaluate(options)
+    return 0
+
+
 def _verify(argv: Sequence[str]) -> int:
     from alignment.config import AlignVerifyOptions
 
@@ -65,6 +75,7 @@ ALIGN: dict[str, tuple[str, Command]] = {
     "sft": ("a baseline: fine-tune on the best answers", _train("AlignSftOptions", "sft")),
     "dpo": ("a baseline: DPO or IPO on pairs of answers", _train("AlignDpoOptions", "dpo")),
     "rloo": ("a baseline: reinforcement by a judge of fresh answers", _train("AlignRlooOptions", "rloo")),
+    "evaluate": ("measure a model on what it was not trained on, beside another", _evaluate),
     "compare": ("trainings side by side: quality, stability and cost", _compare),
     "verify": ("check what a trained model was made of, back to the transcripts", _verify),
     "check": ("show what a trainer would read, with one example", _check),

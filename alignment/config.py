@@ -12,16 +12,12 @@ from sandbox.config import OPTIONS, Names, Number
 from sandbox.responses import CriticScore, ScoreBy
 
 
-class DataOptions(BaseSettings):
-    """What data is read, and how."""
+class ReadOptions(BaseSettings):
+    """How rated answers are read."""
 
     model_config = OPTIONS
 
-    sources: CliPositionalArg[list[Path]] = Field(
-        min_length=1, description="run folders, or JSON / JSONL files of {query, responses, scores}"
-    )
     config: Path | None = Field(None, description="TOML file with any of these options")
-    model: str = Field("smollm2-135m-instruct", description="a hub name, a local folder or the embedded default")
     type: Names = Field(
         [],
         description="rows made of runs (repeatable): imitation, self_critic, realignment; mixed by TYPE=WEIGHT "
@@ -37,6 +33,15 @@ class DataOptions(BaseSettings):
     rating_scale: Number | None = Field(None, gt=0, description="span S of the ratings (from the data; 7 for 1–7)")
     delta: Number = Field(0.25, ge=0, description="ratings this near the best count as equal, on a scale of 1–7")
     max_length: int = Field(512, ge=2, description="tokens of prompt and response; longer responses are cut")
+
+
+class DataOptions(ReadOptions):
+    """What data is read, for what model."""
+
+    sources: CliPositionalArg[list[Path]] = Field(
+        min_length=1, description="run folders, or JSON / JSONL files of {query, responses, scores}"
+    )
+    model: str = Field("smollm2-135m-instruct", description="a hub name, a local folder or the embedded default")
 
 
 class AlignCheckOptions(DataOptions):
@@ -102,6 +107,52 @@ class AlignRlooOptions(TrainingOptions):
     generations: int = Field(4, ge=2, description="answers to a question in one step")
     completion_tokens: int = Field(64, ge=1, description="longest of them, in tokens")
     temperature: Number = Field(1.0, gt=0, description="temperature that they are sampled with")
+
+
+class AlignEvaluateOptions(ReadOptions):
+    """Measure a model on what it was not trained on: how it reads rated answers, and what it answers itself."""
+
+    model: CliPositionalArg[str] = Field(description="a folder, a hub name, or a model that a --server lists")
+    sources: CliPositionalArg[list[Path]] = Field(
+        [], description="run folders or files of rated answers to measure on (the shipped sets)"
+    )
+    against: str | None = Field(None, description="model to compare with (the base that MODEL was trained from)")
+    measure: Names = Field(
+        [], description="only this (repeatable): likelihood, answers, second-turn, adversarial, abilities (all)"
+    )
+    include_trained: CliImplicitFlag[bool] = Field(
+        False, description="also measure on queries that a model was trained on"
+    )
+    seed: int = Field(0, ge=0, description="decides which questions are answered, and how they are followed up")
+
+    questions: str | None = Field(
+        None,
+        description='what is answered: "heldout", "everyday" or a file of {text} or {turns} (the sources\' queries; '
+        "without sources heldout)",
+    )
+    answers: int = Field(32, ge=1, description="questions that are answered, drawn by --seed")
+    max_tokens: int = Field(64, ge=1, description="longest answer, in tokens")
+    temperature: Number = Field(0.0, ge=0, description="sampling temperature; 0 is greedy")
+    judge: str = Field(
+        "llm", description="who rates answers: llm (by the better reading there is), llm:verdict, llm:scale, embedding"
+    )
+    judge_model: str | None = Field(
+        None, description="model of an llm judge, and of the duels (the base that MODEL was trained from)"
+    )
+    encoder: str = Field(
+        "all-minilm-l6-v2", description="sentence encoder of judge embedding and of the similarity of answers"
+    )
+
+    tasks: Names = Field([], description="tasks of lm-evaluation-harness (repeatable; docs/benchmarks.md)")
+    data: Path | None = Field(None, description="folder with the files that these tasks read")
+    limit: int | None = Field(None, ge=1, description="items of each task (all)")
+
+    server: Names = Field([], description="address of an OpenAI-compatible server, http://HOST:PORT (repeatable)")
+    engine: Literal["auto", "vllm", "local"] = Field(
+        "auto", description="what runs a model that no server lists, as in simulate; likelihoods are read here always"
+    )
+    vllm_command: str | None = Field(None, description="how to start vLLM of another environment")
+    json_out: Path | None = Field(None, description="file to write all numbers and every item to, as JSON")
 
 
 class AlignCompareOptions(BaseSettings):

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.stats import bootstrap
+from scipy.stats import bootstrap, kendalltau
 from torch import Tensor
 
 from alignment.shared_prefix import batch_nll
@@ -163,6 +163,26 @@ def accuracy_gain(
     return _estimate(
         list(kept), lambda new, pairs, old, axis=-1: (new.sum(axis) - old.sum(axis)) / pairs.sum(axis), seed
     )
+
+
+def rank_correlations(loglik: Sequence[Sequence[float]], scores: Sequence[Sequence[float]]) -> list[float | None]:
+    """Kendall's τ-b of each group's mean token log-likelihoods with its scores, from −1 to 1.
+
+    `loglik[i][k]` and `scores[i][k]` belong to response k of group i. None where all scores of a group are equal;
+    0 where all its likelihoods are, which tell nothing.
+    """
+    return [_tau(ours, theirs) for ours, theirs in zip(loglik, scores, strict=True)]
+
+
+def mean_estimate(values: Sequence[float], *, seed: int = 0) -> Estimate | None:
+    """The mean of `values`, one of each group or question, which the interval resamples. None where there are none."""
+    return _estimate([np.array(values, dtype=float)], lambda column, axis=-1: column.mean(axis), seed)
+
+
+def _tau(loglik: Sequence[float], scores: Sequence[float]) -> float | None:
+    if min(scores) == max(scores):
+        return None
+    return 0.0 if min(loglik) == max(loglik) else float(kendalltau(loglik, scores).statistic)
 
 
 def _pairs(loglik: Sequence[float], scores: Sequence[float], delta: float) -> tuple[float, int]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from agents.canonical import digest_of
 from agents.errors import BadInput
+from agents.language_model import Message
 from agents.local import folder_digest
 from agents.models import root_model
 from alignment.config import AlignVerifyOptions, TrainingOptions
@@ -50,7 +51,7 @@ def lineage_of(options: TrainingOptions, data: Ratings, folder: Path, trained: S
         "model_digest": folder_digest(folder),
         "sources": [source_of(source) for source in options.sources],
         "rows_digest": rows_digest(data),
-        "trained_queries": [query_digest(group) for group in trained],
+        "trained_queries": [query_digest(group.query) for group in trained],
         "config": options.model_dump(mode="json"),
     }
 
@@ -150,9 +151,9 @@ def until(run: Transcript, head: Head) -> Transcript:
     raise Differs(f"{run.path}: no line {head.line} with the chain value {head.chain}: another run, or changed since")
 
 
-def query_digest(group: Group) -> str:
+def query_digest(query: Sequence[Message]) -> str:
     """The digest of a group's query, by which a question that was trained on is known again."""
-    return digest_of([asdict(turn) for turn in group.query])
+    return digest_of([asdict(turn) for turn in query])
 
 
 def _digested(group: Group) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from agents.canonical import generator
 from agents.errors import BadInput
-from alignment.config import DataOptions, TrainingOptions
+from alignment.config import ReadOptions, TrainingOptions
 from sandbox.responses import GroupType
 
 TYPES: tuple[GroupType, ...] = get_args(GroupType)
@@ -28,7 +28,7 @@ class Stage:
     epochs: float
 
 
-def types_of(options: DataOptions) -> list[GroupType]:
+def types_of(options: ReadOptions) -> list[GroupType]:
     """The types of rows to make of runs, each once, in the order they are named. Raises BadInput."""
     stages = stages_of(options) if isinstance(options, TrainingOptions) else [_only_stage(options, 1)]
     return list(dict.fromkeys(type for stage in stages for type in stage.weights))
@@ -85,7 +85,7 @@ def _shares(weights: Mapping[GroupType, float], count: int) -> dict[GroupType, i
     return shares
 
 
-def _only_stage(options: DataOptions, epochs: float) -> Stage:
+def _only_stage(options: ReadOptions, epochs: float) -> Stage:
     return Stage(_mixed("--type", options.type or ["imitation"]), epochs)
 
 

@@ -47,7 +47,8 @@ def write_record(folder: Path, options: TrainingOptions, resolved: Mapping[str, 
     (folder / "align.toml").write_text(toml_of({**values, **resolved}), encoding="utf-8")
     found = points(state.log_history)
     write_rows(folder / "stability.jsonl", map(asdict, found))
-    write_rows(folder / "trainer_log.jsonl", [line for line in state.log_history if not is_point(line)])
+    steps = [line for line in state.log_history if not is_point(line) and "train_runtime" not in line]
+    write_rows(folder / "trainer_log.jsonl", steps)  # without transformers' last line, which forgets what it resumed
 
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:

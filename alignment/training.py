@@ -6,6 +6,7 @@ meet the same groups in the same order, and are measured alike.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict
@@ -22,6 +23,7 @@ from agents.local import pretrained
 from agents.models import model_folder, root_model
 from alignment import lineage
 from alignment.arguments import training_arguments
+from alignment.checkpoints import Fingerprint, WholeLines, latest_checkpoint, require_same, started
 from alignment.config import AlignStableOptions, TrainingOptions
 from alignment.cost import Stopwatch, cost_of
 from alignment.groups import Ratings, checked, read_sources
@@ -55,6 +57,13 @@ def run_training(options: TrainingOptions) -> Path:
     args = training_arguments(options, method)
     is_first = args.process_index == 0
     console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False, quiet=not is_first)
+    resolved = {"learning_rate": args.learning_rate, "rating_scale": data.scale}
+    checkpoints, checkpoint = Path(args.output_dir), None
+    if options.resume or options.save_steps:
+        fingerprint = Fingerprint.of(options, method.name, resolved, data, args.world_size)
+    if options.resume:
+        require_same(checkpoints, fingerprint)
+        checkpoint = latest_checkpoint(checkpoints, args.world_size)
     sides = divided(data.groups, options)
     set_seed(options.seed)  # a new adapter starts from random numbers
     model, tokenizer = pretrained(options.model, model_folder(options.model), torch.float32)
@@ -67,7 +76,7 @@ def run_training(options: TrainingOptions) -> Path:
     collate, unshared = best_collator(model, format.pad, options.max_length)
     lesson = Lesson(model, tokenizer, [train.groups[n] for n in order], [train.rows[n] for n in order], judge)
     with ExitStack() as stack:
-        stack.callback(_remove_if_empty, Path(args.output_dir))  # the trainer makes it, used or not
+        stack.callback(_remove_if_empty, checkpoints)  # the trainer makes it, used or not
         trainer = method.trainer(lesson, args)
         for line in _told(data, left_out, train, test, unshared):
             console.print(line)
@@ -76,14 +85,16 @@ def run_training(options: TrainingOptions) -> Path:
         before = measured(model, test.rows, collate, format, data.delta)
         stopwatch = Stopwatch()
         watched = Watched(test.rows[:WATCHED], collate, format, asked, options.answer_tokens, judge)
-        for callback in (stopwatch, StabilityWatch(trainer, watched, options.watch)):
+        for callback in (stopwatch, WholeLines(), StabilityWatch(trainer, watched, options.watch)):
             trainer.add_callback(callback)
         trainer.remove_callback(PrinterCallback)
         if is_first:
             progress = TrainingProgress()
             stack.callback(progress.close)
             trainer.add_callback(progress)
-        trainer.train()
+        if is_first and options.save_steps and not options.resume:
+            started(checkpoints, fingerprint)
+        trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
         console.print("measuring the trained model")
         after = measured(trainer.model, test.rows, collate, format, data.delta)
         write_model(folder, trainer, tokenizer, options)
@@ -105,12 +116,13 @@ def run_training(options: TrainingOptions) -> Path:
                 "cost": asdict(cost_of(trainer, stopwatch, method)),
                 "judge": judge and judge.name,
             }
-            resolved = {"learning_rate": args.learning_rate, "rating_scale": data.scale}
             write_record(folder, options, resolved, trainer.state)
             write_rows(folder / "held_out.jsonl", _held_out(test.rows, before, after))
             write_json(folder / lineage.FILE, lineage.lineage_of(options, data, folder, train.groups))
             write_json(folder / "metrics.json", metrics)
+            _keep_events(checkpoints, folder)
     if folder is not None:
+        shutil.rmtree(checkpoints, ignore_errors=True)
         table_console().print(comparison(before.quality, after.quality, gain))
         console.print(f"model {options.out}")
     return options.out
@@ -124,6 +136,12 @@ def _require_packages(options: TrainingOptions) -> None:
             import_module(package)
         except ImportError as error:
             raise BadInput(f"training needs {package}: pip install 'social-sandbox[align]'") from error
+
+
+def _keep_events(checkpoints: Path, folder: Path) -> None:
+    """Move what was logged for TensorBoard, which writes beside the checkpoints, into the model's folder."""
+    if (checkpoints / "runs").exists():
+        shutil.move(checkpoints / "runs", folder / "runs")
 
 
 def _judge(options: TrainingOptions) -> Judge:

@@ -14,7 +14,13 @@ import pytest
 from pydantic_settings import BaseSettings
 
 from alignment.cli import ALIGN
-from alignment.config import AlignCheckOptions, AlignCompareOptions, AlignStableOptions, AlignVerifyOptions
+from alignment.config import (
+    AlignCheckOptions,
+    AlignCompareOptions,
+    AlignEvaluateOptions,
+    AlignStableOptions,
+    AlignVerifyOptions,
+)
 from sandbox.cli import REPLAY
 from sandbox.config import (
     ReplayCompareOptions,
@@ -31,6 +37,7 @@ OPTIONS: dict[str, type[BaseSettings]] = {
     "simulate": SimulateOptions,
     "align check": AlignCheckOptions,
     "align compare": AlignCompareOptions,
+    "align evaluate": AlignEvaluateOptions,
     "align stable": AlignStableOptions,
     "align verify": AlignVerifyOptions,
     "replay compare": ReplayCompareOptions,

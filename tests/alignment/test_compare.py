@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import pytest
 from matplotlib.image import imread
 
 from alignment.cli import align
+from alignment.likelihood import Estimate
+from alignment.report.sides import Change, Comparison, Side
 from tests.alignment.examples import SURE, UNSURE, write_trained
 from tests.sandbox.commands import Done
 
@@ -163,3 +166,9 @@ def test_one_folder_or_one_of_no_training_is_refused(tmp_path: Path, compare: An
     assert "b/lineage.json: no lineage to be read" in compare(folder, tmp_path / "b").err
     (folder / "held_out.jsonl").unlink()
     assert "held_out.jsonl: no such file" in compare(folder, write_trained(tmp_path / "c")).err
+
+
+def test_the_docs_name_every_field_of_the_json() -> None:
+    told = (Path(__file__).parents[2] / "docs" / "align.md").read_text("utf-8").split("## Side by side")[1]
+    named = set(re.findall(r"`(\w+)`", told))
+    assert {field.name for part in (Comparison, Side, Change, Estimate) for field in fields(part)} - named == set()

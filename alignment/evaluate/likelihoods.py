@@ -1,0 +1,151 @@
+"""How models read rated answers: which they find likelier, and by how much, beside another model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import compress
+from statistics import fmean
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from agents.local import pretrained
+from agents.models import model_folder
+from agents.prompts import adversarial_messages
+from alignment.evaluate.measures import Measure, paired
+from alignment.groups import has_contrast
+from alignment.likelihood import (
+    Estimate,
+    Likelihoods,
+    accuracy_gain,
+    likelihoods,
+    neutral_perplexity,
+    pair_accuracy,
+    rank_correlations,
+)
+from alignment.shared_prefix import best_collator
+from alignment.tokens import ChatFormat, Row
+from sandbox.dataset import Group
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """A model in this process, which tells how likely answers are to it."""
+
+    model: Any
+    format: ChatFormat
+    collate: Callable[[Sequence[Row]], dict[str, Tensor]]
+    max_length: int
+
+    @classmethod
+    def of(cls, name: str, max_length: int) -> Reader:
+        """The model of that name: float32 on a CPU, bfloat16 on a GPU. Raises BadInput."""
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        model, tokenizer = pretrained(name, model_folder(name), torch.float32 if device == "cpu" else torch.bfloat16)
+        format = ChatFormat.of(tokenizer)
+        model = model.to(device).eval()
+        collate, _ = best_collator(model, format.pad, max_length)
+        return cls(model, format, collate, max_length)
+
+    def read(self, groups: Sequence[Group]) -> list[Likelihoods | None]:
+        """The likelihoods of each group's responses; None where its prompt leaves no room for them."""
+        rows = [self.format.row(group, self.max_length) for group in groups]
+        found = iter(likelihoods(self.model, [row for row in rows if row is not None], self.collate))
+        return [None if row is None else next(found) for row in rows]
+
+    def neutral(self) -> float:
+        """Perplexity of neutral text."""
+        return neutral_perplexity(self.model, self.format)
+
+
+@dataclass(frozen=True, slots=True)
+class Readings:
+    """How a model reads the groups, how it reads them with a misaligned answer in the prompt, and neutral text."""
+
+    plain: list[Likelihoods | None]
+    attacked: list[Likelihoods | None]
+    neutral: float
+
+
+def attacked(groups: Sequence[Group]) -> list[Group]:
+    """The groups that have a worst answer, with it in their prompt."""
+    return [replace(group, query=adversarial_messages(group.query, worst_of(group))) for group in groups if
+            has_contrast(group)]
+
+
+def worst_of(group: Group) -> str:
+    """A group's first worst rated response."""
+    return group.responses[group.scores.index(min(group.scores))]
+
+
+def likelihood_measures(
+    groups: Sequence[Group],
+    model: Sequence[Likelihoods | None],
+    against: Sequence[Likelihoods | None] | None,
+    *,
+    delta: float = 0.0,
+) -> list[Measure]:
+    """What the likelihoods (of each of `groups`, in parallel) say, over the groups that all models could read.
+
+    Ratings within `delta` of each other make no pair. Log-probabilities are in nats: means over a group's best, or
+    its worst, then over groups with different ratings.
+    """
+    read = [None not in found for found in zip(model, against if against is not None else model, strict=True)]
+    kept = list(compress(groups, read))
+    ours = [found for found in compress(model, read) if found is not None]
+    theirs = None if against is None else [found for found in compress(against, read) if found is not None]
+    scores = [group.scores for group in kept]
+
+    def measure(name: str, values: Callable[[Likelihoods, Sequence[float]], float | None]) -> Measure:
+        return paired(name, *(
+            [values(found, rated) for found, rated in zip(side, scores, strict=True)]
+            for side in (ours, theirs)
+            if side is not None
+        ))
+
+    return [
+        _accuracy(ours, theirs, scores, delta),
+        measure("rank correlation (τ-b)", lambda found, rated: rank_correlations([found.per_token], [rated])[0]),
+        measure("log-prob a token, best", lambda found, rated: _of(max, found.per_token, rated)),
+        measure("log-prob a token, worst", lambda found, rated: _of(min, found.per_token, rated)),
+        measure("margin, best − worst a token", _margin),
+        measure("log-prob, best", lambda found, rated: _of(max, found.sums, rated)),
+        measure("log-prob, worst", lambda found, rated: _of(min, found.sums, rated)),
+        measure("tokens, best", lambda found, rated: _of(max, found.tokens, rated)),
+        measure("tokens, worst", lambda found, rated: _of(min, found.tokens, rated)),
+    ]
+
+
+def neutral_measure(model: float, against: float | None) -> Measure:
+    """Perplexity of neutral text, single numbers without an interval."""
+    theirs = None if against is None else Estimate(against, None, None)
+    difference = None if against is None else Estimate(model - against, None, None)
+    return Measure("perplexity, neutral text", Estimate(model, None, None), theirs, difference, 1)
+
+
+def _accuracy(
+    ours: Sequence[Likelihoods], theirs: Sequence[Likelihoods] | None, scores: Sequence[Sequence[float]], delta: float
+) -> Measure:
+    first = [found.per_token for found in ours]
+    pairs = sum(abs(a - b) > delta for rated in scores for n, a in enumerate(rated) for b in rated[:n])
+    found = pair_accuracy(first, scores, delta=delta)
+    if theirs is None:
+        return Measure("pair accuracy", found, None, None, pairs)
+    second = [found.per_token for found in theirs]
+    gain = accuracy_gain(second, first, scores, delta=delta)
+    return Measure("pair accuracy", found, pair_accuracy(second, scores, delta=delta), gain, pairs)
+
+
+def _of(which: Callable[[Sequence[float]], float], values: Sequence[float], scores: Sequence[float]) -> float | None:
+    """The mean of the values of a group's best or worst; None where all are rated alike."""
+    if min(scores) == max(scores):
+        return None
+    wanted = which(scores)
+    return fmean(value for value, score in zip(values, scores, strict=True) if score == wanted)
+
+
+def _margin(found: Likelihoods, scores: Sequence[float]) -> float | None:
+    best, worst = _of(max, found.per_token, scores), _of(min, found.per_token, scores)
+    return None if best is None or worst is None else best - worst
