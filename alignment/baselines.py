@@ -13,6 +13,7 @@ from datasets import Dataset
 from trl import DPOConfig, DPOTrainer, RLOOConfig, RLOOTrainer, SFTConfig, SFTTrainer
 
 from agents.canonical import generator
+from agents.errors import BadInput
 from alignment.judge import Judge
 from alignment.tokens import Row, drawn
 from sandbox.dataset import Group
@@ -73,17 +74,24 @@ def dpo_trainer(model: Any, args: DPOConfig, visits: Sequence[Row], tokenizer: A
     """A trainer of the visits' pairs, DPO or IPO as `args.loss_type` says (TRL takes IPO's means over tokens).
 
     `reference` is the model it starts from, another copy; None where `model` is an adapter, which is switched off.
+    Raises BadInput where no visit has a pair.
     """
-    pairs = Dataset.from_list(dpo_rows(visits, args.seed))
-    return _PairsTrainer(model, reference, args, train_dataset=pairs, processing_class=tokenizer)
+    rows = dpo_rows(visits, args.seed)
+    if not rows:
+        raise BadInput("no group to train on has differently rated answers, and so no pair; give more groups")
+    return _PairsTrainer(model, reference, args, train_dataset=Dataset.from_list(rows), processing_class=tokenizer)
 
 
 def rloo_trainer(model: Any, args: RLOOConfig, visits: Sequence[Group], tokenizer: Any, judge: Judge) -> RLOOTrainer:
     """A trainer that samples answers to the visits' queries and has `judge` rate them (arXiv 2402.14740).
 
     The advantage of an answer is its rating less `args.beta` times its summed log-ratio to the start, minus the mean
-    of the same over the other answers to its query. An answer without a rating teaches nothing.
+    of the same over the other answers to its query. An answer without a rating teaches nothing. TRL takes full steps
+    only; raises BadInput where the visits don't fill one.
     """
+    step = args.generation_batch_size // args.num_generations
+    if len(visits) < step:
+        raise BadInput(f"--groups-per-step {step}: there are {len(visits)} to train on, and RLOO takes full steps only")
     return RLOOTrainer(
         model,
         reward(judge),

@@ -115,20 +115,27 @@ def _difference(begun: Fingerprint, now: Fingerprint) -> str | None:
     return None
 
 
-def _flat(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options by flag, and those of the table [trainer] by key."""
-    flags = {f"--{name.replace('_', '-')}": value for name, value in options.items() if name != "trainer"}
-    return flags | {f"[trainer] {key} =": value for key, value in options["trainer"].items()}
+def _flat(options: Mapping[str, Any]) -> dict[str, str]:
+    """Options as they are given, by flag, and those of the table [trainer] by key, without those that are not given."""
+    flags = {f"--{name.replace('_', '-')} ": _word(value) for name, value in options.items() if name != "trainer"}
+    table = {f"[trainer] {key} = ": json.dumps(value) for key, value in options["trainer"].items()}
+    return {name: text for name, text in (flags | table).items() if text}
 
 
-def _shown(name: str, values: Mapping[str, Any]) -> str:
-    return f"{name} {json.dumps(values[name], ensure_ascii=False)}" if name in values else f"no {name.rstrip(' =')}"
+def _word(value: Any) -> str:
+    if isinstance(value, list):
+        return ",".join(map(str, value))
+    return value if isinstance(value, str) else "" if value is None else json.dumps(value)
+
+
+def _shown(name: str, values: Mapping[str, str]) -> str:
+    return name + values[name] if name in values else f"no {name.rstrip(' =')}"
 
 
 def _is_whole(checkpoint: Path, processes: int) -> bool:
     """Whether all files are there and none ends early: the first process writes its state last, others any time."""
     numbers = [checkpoint / (f"rng_state_{n}.pth" if processes > 1 else "rng_state.pth") for n in range(processes)]
-    packed = [*numbers, *checkpoint.glob("*.pt")]
+    packed = [*numbers, *checkpoint.glob("*.pt"), *checkpoint.glob("*.bin")]
     try:
         state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
         for weights in checkpoint.glob("*.safetensors"):

@@ -76,8 +76,8 @@ def _quality(sides: Sequence[Side]) -> Rows:
 
 
 def _stability(sides: Sequence[Side]) -> Rows:
-    yield "KL to the start, nats a token", [_told(side.kl, "{:.4f}".format) for side in sides]
-    yield "  highest", [_told(side.highest_kl, "{:.4f}".format) for side in sides]
+    yield "KL to the start, nats a token", [_told(side.kl, "{:z.4f}".format) for side in sides]
+    yield "  highest", [_told(side.highest_kl, "{:z.4f}".format) for side in sides]
     yield label(OF_LANGUAGE), [_change(side.quality.get(OF_LANGUAGE), ".3f") for side in sides]
     yield "margin, nats a token", [_change(side.watched["margin"], ".3f") for side in sides]
     yield "reward of fresh answers", [_change(side.watched["reward"], ".2f") for side in sides]
@@ -116,7 +116,7 @@ def _change(found: Change | None, form: str) -> str:
 
 
 def _estimate(found: Estimate | None) -> str:
-    return MISSING if found is None else with_interval(found.value, found.low, found.high, "+.3f")
+    return MISSING if found is None else with_interval(found.value, found.low, found.high, "+z.3f")
 
 
 def _told(value: Any, form: Callable[[Any], str]) -> str:

@@ -9,14 +9,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from transformers import Trainer
 
-from agents.local import pretrained
-from agents.models import model_folder
 from alignment.config import AlignDpoOptions, AlignRlooOptions, AlignSftOptions, AlignStableOptions, TrainingOptions
 from alignment.judge import Judge
 from alignment.tokens import Row
+from alignment.weights import whole_model
 from sandbox.dataset import Group
 
 SCHEDULE = {"lr_scheduler_type": "cosine", "warmup_steps": 0.03}  # of all methods, as published for ours
@@ -111,7 +109,7 @@ def _dpo(options: AlignDpoOptions) -> Method:
 
     def trainer(lesson: Lesson, args: Any) -> Trainer:
         # An adapter is switched off for the reference.
-        reference = None if options.lora else pretrained(options.model, model_folder(options.model), torch.float32)[0]
+        reference = None if options.lora else whole_model(options.model)[0]
         return baselines.dpo_trainer(lesson.model, args, lesson.rows, lesson.tokenizer, reference)
 
     return Method(

@@ -163,8 +163,23 @@ class StableAlignmentTrainer(Trainer):  # type: ignore[misc]
     ) -> tuple[list[Any], Tensor | int | None]:
         """The batches of one step, and its number of groups over all processes."""
         batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
-        groups = torch.tensor(sum(len(batch["ratings"]) for batch in batches), device=device)
+        for batch in batches:
+            batch["counts"] = torch.ones(len(batch["ratings"]), dtype=torch.bool, device=device)
+        if batches and self.accelerator.gradient_state.end_of_dataloader and self.accelerator.num_processes > 1:
+            batches[-1]["counts"] = self._first_met(len(batches[-1]["ratings"])).to(device)
+        groups = sum((batch["counts"].sum() for batch in batches), torch.tensor(0, device=device))
         return batches, self.accelerator.reduce(groups)
+
+    def _first_met(self, size: int) -> Tensor:
+        """Which of the `size` groups that this process has last in an epoch are not there only to fill it up.
+
+        All processes get equally many groups; what lacks is taken from the epoch's beginning.
+        """
+        if self.args.dataloader_drop_last:
+            return torch.ones(size, dtype=torch.bool)
+        at_once = size * self.accelerator.num_processes
+        place = torch.arange(size) + size * self.accelerator.process_index
+        return torch.lt(place, len(self.train_dataset) % at_once or at_once)
 
     def compute_loss(
         self,
@@ -176,6 +191,8 @@ class StableAlignmentTrainer(Trainer):  # type: ignore[misc]
         """The sum of the groups' losses over the step's number of groups, so that batches add up to the mean."""
         nll = group_nll(model, inputs)
         ratings, present, settings = inputs["ratings"], inputs["present"], self.args
+        if "counts" in inputs:
+            present = present & inputs["counts"].unsqueeze(-1)
         losses = stable_alignment_loss(
             nll,
             ratings,
@@ -215,7 +232,7 @@ class StableAlignmentTrainer(Trainer):  # type: ignore[misc]
     def _note(self, nll: Tensor, ratings: Tensor, present: Tensor) -> None:
         best = stable_alignment_loss(nll, ratings, present, weight=0.0)
         active, total = active_hinges(nll, ratings, present, margin=self.args.margin, scale=self.args.rating_scale)
-        self._seen += torch.stack([best.new_tensor(len(best)), best.sum(), active.sum(), total.sum()])
+        self._seen += torch.stack([present.any(-1).sum(), best.sum(), active.sum(), total.sum()])
 
 
 def group_nll(model: Any, batch: dict[str, Tensor]) -> Tensor:

@@ -12,10 +12,10 @@ from typing import Any
 from peft import PeftModel
 from transformers import Trainer, TrainerState
 
-from agents.local import pretrained, saving
-from agents.models import model_folder
+from agents.local import saving
 from alignment.config import TrainingOptions
 from alignment.stability import is_point, points
+from alignment.weights import whole_model
 from sandbox.toml import toml_of
 
 ADAPTER = "adapter"
@@ -26,7 +26,7 @@ def write_model(folder: Path | None, trainer: Trainer, tokenizer: Any, options: 
 
     Raises BadInput where there is no room.
     """
-    weights = trainer.accelerator.get_state_dict(trainer.model)  # gathered, where processes hold parts of it
+    weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)  # gathered, where processes hold parts
     if folder is None:
         return
     model: Any = trainer.accelerator.unwrap_model(trainer.model)
@@ -35,7 +35,7 @@ def write_model(folder: Path | None, trainer: Trainer, tokenizer: Any, options: 
             model.save_pretrained(
                 folder / ADAPTER, state_dict=weights, save_embedding_layers=False, selected_adapters=["default"]
             )
-            base, _ = pretrained(options.model, model_folder(options.model), model.dtype)
+            base, _ = whole_model(options.model)
             model, weights = PeftModel.from_pretrained(base, folder / ADAPTER).merge_and_unload(), None
         model.save_pretrained(folder, state_dict=weights)
         tokenizer.save_pretrained(folder)
@@ -47,8 +47,13 @@ def write_record(folder: Path, options: TrainingOptions, resolved: Mapping[str, 
     (folder / "align.toml").write_text(toml_of({**values, **resolved}), encoding="utf-8")
     found = points(state.log_history)
     write_rows(folder / "stability.jsonl", map(asdict, found))
-    steps = [line for line in state.log_history if not is_point(line) and "train_runtime" not in line]
-    write_rows(folder / "trainer_log.jsonl", steps)  # without transformers' last line, which forgets what it resumed
+    steps = [line for line in state.log_history if not is_point(line) and "train_loss" not in line]
+    write_rows(folder / "trainer_log.jsonl", map(_of_step, steps))
+
+
+def _of_step(line: Mapping[str, Any]) -> dict[str, Any]:
+    """A line of the trainer's log without speeds, which are those since it went on from a checkpoint."""
+    return {name: value for name, value in line.items() if not name.startswith("train_")}
 
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:

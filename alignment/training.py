@@ -14,30 +14,30 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
-from transformers import PreTrainedModel, PrinterCallback, set_seed
+from transformers import PrinterCallback, Trainer, set_seed
 
 from agents.errors import BadInput
-from agents.local import pretrained
-from agents.models import model_folder, root_model
+from agents.models import root_model
 from alignment import lineage
 from alignment.arguments import training_arguments
-from alignment.checkpoints import Fingerprint, WholeLines, latest_checkpoint, require_same, started
+from alignment.checkpoints import Fingerprint, WholeLines, latest_checkpoint, refuse_begun, require_same, started
 from alignment.config import AlignStableOptions, TrainingOptions
 from alignment.cost import Stopwatch, cost_of
 from alignment.groups import Ratings, checked, read_sources
 from alignment.held_out import Measured, comparison, divided, measured
 from alignment.judge import Judge, opened_judge
 from alignment.likelihood import Estimate, accuracy_gain
-from alignment.methods import Lesson, method_of
+from alignment.methods import Lesson, Method, method_of
 from alignment.plan import stages_of, types_of, visits
 from alignment.progress import TrainingProgress
+from alignment.report import write_report
 from alignment.shared_prefix import best_collator
 from alignment.stability import WATCHED, StabilityWatch, Watched
 from alignment.stable import Prepared, prepared
 from alignment.tokens import ChatFormat, Row
 from alignment.trained import write_json, write_model, write_record, write_rows
+from alignment.weights import whole_model, with_adapter
 from sandbox.console import table_console
 from sandbox.folders import appearing, refuse_used
 from sandbox.responses import Scoring
@@ -55,34 +55,31 @@ def run_training(options: TrainingOptions) -> Path:
     data = checked(groups, scale=options.rating_scale, delta=options.delta)
     method = method_of(options, data.scale)
     args = training_arguments(options, method)
+    resolved = {"learning_rate": args.learning_rate, "rating_scale": data.scale}
+    checkpoints = Path(args.output_dir)
+    begun, checkpoint = _begun(options, checkpoints, method, resolved, data, args.world_size)
     is_first = args.process_index == 0
     console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False, quiet=not is_first)
-    resolved = {"learning_rate": args.learning_rate, "rating_scale": data.scale}
-    checkpoints, checkpoint = Path(args.output_dir), None
-    if options.resume or options.save_steps:
-        fingerprint = Fingerprint.of(options, method.name, resolved, data, args.world_size)
-    if options.resume:
-        require_same(checkpoints, fingerprint)
-        checkpoint = latest_checkpoint(checkpoints, args.world_size)
     sides = divided(data.groups, options)
     set_seed(options.seed)  # a new adapter starts from random numbers
-    model, tokenizer = pretrained(options.model, model_folder(options.model), torch.float32)
+    model, tokenizer = whole_model(options.model)
     format = ChatFormat.of(tokenizer)
     train, test = (prepared(side, format, options.max_length) for side in sides)
-    order = visits([group.type for group in train.groups], stages_of(options), seed=options.seed)
+    order = _order(options, train)
     asked = [group.query for group in test.groups if group.type == "imitation"][: options.answers]
     judge = _judge(options) if method.name == "rloo" or (asked and is_first) else None
-    model = _with_adapter(model, options.lora_rank) if options.lora else model
-    collate, unshared = best_collator(model, format.pad, options.max_length)
-    lesson = Lesson(model, tokenizer, [train.groups[n] for n in order], [train.rows[n] for n in order], judge)
+    trained_model = with_adapter(model, options.lora_rank) if options.lora else model
+    collate, unshared = best_collator(trained_model, format.pad, options.max_length)
     with ExitStack() as stack:
         stack.callback(_remove_if_empty, checkpoints)  # the trainer makes it, used or not
-        trainer = method.trainer(lesson, args)
-        for line in _told(data, left_out, train, test, unshared):
+        groups, rows = [train.groups[n] for n in order], [train.rows[n] for n in order]
+        trainer = method.trainer(Lesson(trained_model, tokenizer, groups, rows, judge), args)
+        passed_over = _passed_over(trainer, method, len(order))
+        for line in _told(data, left_out, train, test, unshared, passed_over):
             console.print(line)
         folder = stack.enter_context(appearing(options.out)) if is_first else None
         console.print(f"measuring the untrained model on {len(test.rows)} held-out groups")
-        before = measured(model, test.rows, collate, format, data.delta)
+        before = measured(trainer.model, test.rows, collate, format, data.delta)
         stopwatch = Stopwatch()
         watched = Watched(test.rows[:WATCHED], collate, format, asked, options.answer_tokens, judge)
         for callback in (stopwatch, WholeLines(), StabilityWatch(trainer, watched, options.watch)):
@@ -92,20 +89,23 @@ def run_training(options: TrainingOptions) -> Path:
             progress = TrainingProgress()
             stack.callback(progress.close)
             trainer.add_callback(progress)
-        if is_first and options.save_steps and not options.resume:
-            started(checkpoints, fingerprint)
+        if begun is not None and not options.resume:
+            trainer.accelerator.wait_for_everyone()
+            if is_first:
+                started(checkpoints, begun)
         trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
         console.print("measuring the trained model")
         after = measured(trainer.model, test.rows, collate, format, data.delta)
+        gain = _gain(before, after, test.rows, data.delta)
         write_model(folder, trainer, tokenizer, options)
         if folder is not None:
-            gain = _gain(before, after, test.rows, data.delta)
             metrics = {
                 "method": method.name,
                 "data": {**asdict(data.counts), "left_out": left_out, "scale": data.scale, "delta": data.delta},
                 "train": {
                     **_counts(train),
                     "visits": len(order),
+                    "passed_over": passed_over,
                     "steps": trainer.state.global_step,
                     "unshared": unshared,
                 },
@@ -121,11 +121,35 @@ def run_training(options: TrainingOptions) -> Path:
             write_json(folder / lineage.FILE, lineage.lineage_of(options, data, folder, train.groups))
             write_json(folder / "metrics.json", metrics)
             _keep_events(checkpoints, folder)
+            write_report(folder)
     if folder is not None:
         shutil.rmtree(checkpoints, ignore_errors=True)
         table_console().print(comparison(before.quality, after.quality, gain))
         console.print(f"model {options.out}")
     return options.out
+
+
+def _begun(
+    options: TrainingOptions, checkpoints: Path, method: Method, resolved: dict[str, Any], data: Ratings, processes: int
+) -> tuple[Fingerprint | None, Path | None]:
+    """What to note of this training's beginning, if anything, and the checkpoint to go on from. Raises BadInput."""
+    if not options.resume:
+        refuse_begun(checkpoints)
+    if not (options.resume or options.save_steps):
+        return None, None  # the model's digest takes a while
+    begun = Fingerprint.of(options, method.name, resolved, data, processes)
+    if not options.resume:
+        return begun, None
+    require_same(checkpoints, begun)
+    return begun, latest_checkpoint(checkpoints, processes)
+
+
+def _order(options: TrainingOptions, train: Prepared) -> list[int]:
+    """The places in `train` of the groups that are met, one after the other. Raises BadInput where it is none."""
+    order = visits([group.type for group in train.groups], stages_of(options), seed=options.seed)
+    if not order:
+        raise BadInput(f"--epochs {options.epochs:g}: comes to no group at all of {len(train.groups)}; choose more")
+    return order
 
 
 def _require_packages(options: TrainingOptions) -> None:
@@ -155,13 +179,6 @@ def _remove_if_empty(folder: Path) -> None:
         folder.rmdir()
 
 
-def _with_adapter(model: PreTrainedModel, rank: int) -> Any:
-    from peft import LoraConfig, get_peft_model
-
-    config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM")
-    return get_peft_model(model, config)
-
-
 def _gain(before: Measured, after: Measured, rows: Sequence[Row], delta: float) -> Estimate | None:
     return accuracy_gain(
         [found.per_token for found in before.likelihoods],
@@ -177,6 +194,18 @@ def _held_out(rows: Sequence[Row], before: Measured, after: Measured) -> Iterato
         yield {"question": row.question, "scores": row.scores, "before": old.per_token, "after": new.per_token}
 
 
+def _passed_over(trainer: Trainer, method: Method, visits: int) -> dict[str, int]:
+    """How many visits the method has no use for, by reason."""
+    taught = len(trainer.train_dataset)
+    args = trainer.args
+    step = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size // method.rows
+    found = {
+        "no pair of differently rated answers": visits - taught,
+        "at the end, not filling a step": taught % step if method.name == "rloo" else 0,
+    }
+    return {reason: count for reason, count in found.items() if count}
+
+
 def _counts(side: Prepared) -> dict[str, Any]:
     return {
         "groups": len(side.rows),
@@ -187,7 +216,12 @@ def _counts(side: Prepared) -> dict[str, Any]:
 
 
 def _told(
-    data: Ratings, left_out: Mapping[str, int], train: Prepared, test: Prepared, unshared: str | None
+    data: Ratings,
+    left_out: Mapping[str, int],
+    train: Prepared,
+    test: Prepared,
+    unshared: str | None,
+    passed_over: Mapping[str, int],
 ) -> Iterator[str]:
     counts = data.counts
     yield (
@@ -203,6 +237,8 @@ def _told(
         yield "left out of the runs: " + ", ".join(f"{count} {reason}" for reason, count in left_out.items())
     for group in (*train.dropped, *test.dropped):
         yield f"dropped, its prompt fills --max-length: {group.question[:60]!r}"
+    for reason, count in passed_over.items():
+        yield f"passed over in training: {count} groups, {reason}"
     if unshared is None:
         yield "a prompt is computed once for all its responses"
     else:

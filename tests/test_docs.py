@@ -17,7 +17,10 @@ from alignment.cli import ALIGN
 from alignment.config import (
     AlignCheckOptions,
     AlignCompareOptions,
+    AlignDpoOptions,
     AlignEvaluateOptions,
+    AlignRlooOptions,
+    AlignSftOptions,
     AlignStableOptions,
     AlignVerifyOptions,
 )
@@ -38,6 +41,9 @@ OPTIONS: dict[str, type[BaseSettings]] = {
     "align check": AlignCheckOptions,
     "align compare": AlignCompareOptions,
     "align evaluate": AlignEvaluateOptions,
+    "align dpo": AlignDpoOptions,
+    "align rloo": AlignRlooOptions,
+    "align sft": AlignSftOptions,
     "align stable": AlignStableOptions,
     "align verify": AlignVerifyOptions,
     "replay compare": ReplayCompareOptions,

@@ -11,11 +11,12 @@ from sandbox.folders import write_whole
 
 
 def write_report(folder: Path) -> None:
-    """Write `curves.png` and `report.html` into the folder of a trained model, from what else lies there.
+    """Write `report.html` and, where anything was logged, `curves.png` into a trained folder, from what else is there.
 
     Raises BadInput where that is not what a training writes.
     """
     record = read_record(folder)
     panels = panels_of(record)
-    (folder / "curves.png").write_bytes(picture(panels, f"{record.name}: {record.method_name}"))
+    if panels:
+        (folder / "curves.png").write_bytes(picture(panels, f"{record.name}: {record.method_name}"))
     write_whole(folder / "report.html", page(record, panels))

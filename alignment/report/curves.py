@@ -11,6 +11,7 @@ from io import BytesIO
 from math import ceil, isfinite
 from typing import Any, Literal
 
+import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -39,6 +40,7 @@ STYLE: dict[Any, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.titlelocation": "left",
+    "axes.formatter.useoffset": False,
     "axes.formatter.limits": (-3, 5),  # powers of ten that are written out
     **dict.fromkeys(("text.color", "axes.titlecolor"), INK),
     **dict.fromkeys(("axes.labelcolor", "xtick.labelcolor", "ytick.labelcolor"), FAINT),
@@ -46,6 +48,7 @@ STYLE: dict[Any, Any] = {
 }
 DECADES = 100.0  # largest ÷ smallest value from which an axis is logarithmic
 DOTS = 30  # values up to which each has a dot
+LONG, MEANS = 250, 50  # values above which that many means are drawn
 ACROSS = 3  # panels in a row of a picture
 
 
@@ -181,8 +184,13 @@ def _draw_all(axes: Axes, title: str, panels: Sequence[Panel | None]) -> None:
 
 
 def _curve(axes: Axes, series: Series, colour: str, style: str) -> None:
-    dot = "." if len(series.values) <= DOTS else ""
-    axes.plot(series.steps, series.values, linestyle=style, color=colour, marker=dot, label=series.name)
+    """The values; of a long series pale, with means of neighbours above them."""
+    steps, values = np.array(series.steps), np.array(series.values)
+    if len(values) > LONG:
+        axes.plot(steps, values, color=colour, alpha=0.3, linewidth=0.6)
+        steps, values = (np.array([part.mean() for part in np.array_split(all, MEANS)]) for all in (steps, values))
+    dot = "." if len(values) <= DOTS else ""
+    axes.plot(steps, values, linestyle=style, color=colour, marker=dot, label=series.name)
 
 
 def _label(axes: Axes, panels: Sequence[Panel]) -> None:

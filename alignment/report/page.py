@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import jinja2
@@ -56,14 +57,14 @@ def page_data(record: Record) -> dict[str, Any]:
 def sentence(record: Record) -> str:
     """What was trained on what."""
     train, held_out = record.metrics["train"], record.metrics["held_out"]
-    paths = [source["path"] for source in record.lineage["sources"]]
+    paths = [_short(source["path"]) for source in record.lineage["sources"]]
     told = [
-        f"{record.lineage['base_model']}, trained by {record.method_name} on {how_many(train['groups'], 'group')} of "
-        f"{how_many(train['responses'], 'rated answer')} "
+        f"{_short(record.lineage['base_model'])}, trained by {record.method_name} "
+        f"on {how_many(train['groups'], 'group')} of {how_many(train['responses'], 'rated answer')} "
         f"from {' and '.join(paths) if len(paths) <= SOURCES else how_many(len(paths), 'source')}"
     ]
     if "visits" in train and "steps" in train:
-        told.append(f"met {how_many(train['visits'], 'time')} in {how_many(train['steps'], 'step')}")
+        told.append(f"in {how_many(train['steps'], 'step')} that met {how_many(train['visits'], 'group')}")
     if held_out["groups"]:
         told.append(f"with {how_many(held_out['groups'], 'further group')} held out to measure on")
     return ", ".join(told) + "."
@@ -74,6 +75,7 @@ def facts(record: Record) -> list[tuple[str, str]]:
     cost = record.metrics["cost"]
     found = [
         ("method", record.method_name),
+        ("trained from", record.lineage["base_model"]),
         ("root of the model's line", record.lineage.get("root_model")),
         ("judge of fresh answers", record.metrics.get("judge")),
         ("time of training", _told(cost.get("seconds"), duration)),
@@ -95,9 +97,9 @@ def quality_rows(metrics: Mapping[str, Any]) -> list[dict[str, str]]:
         old = before.get(name)
         if name in ("groups", "pairs") or old is None or new is None:
             continue
-        change = f"{_value(new) - _value(old):+.3f}"
+        change = f"{_value(new) - _value(old):+z.3f}"
         if name == "pair_accuracy" and metrics.get("accuracy_gain"):
-            change = estimate(metrics["accuracy_gain"], "+.3f")
+            change = estimate(metrics["accuracy_gain"], "+z.3f")
         rows.append({"what": label(name), "before": estimate(old), "after": estimate(new), "change": change})
     return rows
 
@@ -136,6 +138,11 @@ def flattened(settings: Mapping[str, Any], before: str = "") -> Iterator[tuple[s
             yield from flattened(value, f"{before}{name}.")
         else:
             yield f"{before}{name}", ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _short(name: str) -> str:
+    """A hub name or relative path as it is, of a whole path its end."""
+    return Path(name).name if Path(name).is_absolute() else name
 
 
 def _told(value: Any, form: Any) -> str | None:

@@ -69,10 +69,13 @@ def read_record(folder: Path) -> Record:
         metrics=metrics,
         lineage=lineage,
         settings=read,
-        log=_rows(folder / "trainer_log.jsonl"),
-        points=_rows(folder / "stability.jsonl"),
+        log=rows_of(folder / "trainer_log.jsonl"),
+        points=rows_of(folder / "stability.jsonl"),
     )
 
 
-def _rows(path: Path) -> list[dict[str, Any]]:
+def rows_of(path: Path) -> list[dict[str, Any]]:
+    """The rows of a JSON Lines file, which may be empty. Raises BadInput."""
+    if path.is_file() and path.stat().st_size == 0:
+        return []
     return [row for _, row in read_rows(path)]

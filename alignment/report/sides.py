@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from agents.errors import BadInput
-from agents.rows import read_rows
 from alignment.likelihood import Estimate, accuracy_gain
 from alignment.report.curves import Panel, panels_of
-from alignment.report.record import Record, read_record
+from alignment.report.record import Record, read_record, rows_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +70,7 @@ class Comparison:
 def read_training(folder: Path) -> Training:
     """What a training left in `folder`. Raises BadInput where it is none."""
     record = read_record(folder)
-    path = folder / "held_out.jsonl"
-    is_empty = path.is_file() and path.stat().st_size == 0  # none were held out
-    return Training(folder, record, panels_of(record), [] if is_empty else [row for _, row in read_rows(path)])
+    return Training(folder, record, panels_of(record), rows_of(folder / "held_out.jsonl"))
 
 
 def compared(trainings: Mapping[str, Training]) -> Comparison:
@@ -109,6 +106,7 @@ def _require_same(first: Training, other: Training) -> None:
 def _side(name: str, training: Training, against_first: Estimate | None) -> Side:
     record = training.record
     metrics, points = record.metrics, record.points
+    first, last = (points[0], points[-1]) if points else ({}, {})
     before, after = metrics["before"], metrics["after"]
     losses = [line["loss"] for line in record.log if line.get("loss") is not None]
     divergences = [point["kl"] for point in points if point.get("kl") is not None]
@@ -121,8 +119,8 @@ def _side(name: str, training: Training, against_first: Estimate | None) -> Side
         },
         gain=gain and Estimate(**gain),
         against_first=against_first,
-        watched={key: Change(points[0].get(key), points[-1].get(key)) for key in ("margin", "reward", "answer_tokens")},
-        kl=points[-1].get("kl"),
+        watched={key: Change(first.get(key), last.get(key)) for key in ("margin", "reward", "answer_tokens")},
+        kl=last.get("kl"),
         highest_kl=max(divergences, default=None),
         losses=(min(losses), max(losses)) if losses else None,
         steps=metrics["train"].get("steps"),

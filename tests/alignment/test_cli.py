@@ -49,7 +49,7 @@ def test_help_lists_every_option_and_imports_no_torch(command):
         (["stable", "x"], "--out is missing"),
         (
             ["stable", "x", "--out", "y", "--type", "imitations"],
-            "--type: input should be 'imitation', 'self_critic' or",
+            "--type imitations: unknown type of rows; known: imitation, self_critic",
         ),
         (["stable", "x", "--out", "y", "--test-share", "1"], "--test-share: input should be less than 1, got"),
         (["stable", "x", "--out", "y", "--reduction", "median"], "--reduction"),

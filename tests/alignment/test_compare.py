@@ -93,11 +93,14 @@ def test_what_differs_in_the_settings_is_said_but_not_what_only_one_method_has(t
 def test_what_nobody_measured_has_no_row(tmp_path: Path, compare: Any) -> None:
     nothing = {"reward": None, "answer_tokens": None, "margin": None}
     folders = [write_trained(tmp_path / name, point=nothing, held_out=[], metrics={"cost": {}}) for name in "ab"]
-    for folder in folders:
-        (folder / "held_out.jsonl").write_text("")
     rows = cells(compare(*folders).out)
     assert not {"reward of fresh answers", "margin, nats a token", "against A", "device", "time"} & rows.keys()
     assert rows["highest"] == ["0.5556"] * 2
+    for folder in folders:
+        (folder / "trainer_log.jsonl").write_text("")
+        (folder / "stability.jsonl").write_text("")
+    rows = cells(compare(*folders).out)
+    assert rows["steps"] == ["12", "12"] and not {"highest", "loss, smallest and largest"} & rows.keys()
 
 
 @pytest.mark.parametrize(
@@ -137,7 +140,7 @@ def test_all_curves_are_drawn_side_by_side(tmp_path: Path, compare: Any, kind: s
         assert image.shape[1] > 1200 and image.std() > 0.05
     if kind == "svg":
         text = drawn[0].read_text("utf-8")
-        assert "C &lt;rloo&gt; &amp; $x_y$ 後" in text and "<rloo>" not in text
+        assert ">C &lt;rloo&gt; &amp; $x_y$ 後</text>" in text and "<rloo>" not in text
         for title in ("loss", "KL to the start", "active hinges", "training pairs in the right order", "step"):
             assert f">{title}</text>" in text
         assert "to held-out questions –, sampled in training ⋯" in text

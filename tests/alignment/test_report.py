@@ -42,8 +42,8 @@ def test_the_page_says_what_was_trained_on_what_and_what_became_of_it(tmp_path: 
     data = page_data(read_record(write_trained(tmp_path / "aligned")))
     assert data["name"] == "aligned"
     assert data["sentence"] == (
-        "tiny, trained by Stable Alignment on 10 groups of 30 rated answers from runs/first and rated.jsonl, met "
-        "20 times in 12 steps, with 3 further groups held out to measure on."
+        "tiny, trained by Stable Alignment on 10 groups of 30 rated answers from runs/first and rated.jsonl, in "
+        "12 steps that met 20 groups, with 3 further groups held out to measure on."
     )
     first, second = data["quality"][:2]
     assert first == {
@@ -114,6 +114,13 @@ def test_the_picture_shows_something_in_every_panel(tmp_path: Path) -> None:
     assert shows_blue == [True] * 11 + [False], "eleven panels: the last place is empty"
 
 
+def test_a_training_that_logged_nothing_has_a_page_without_curves(tmp_path: Path) -> None:
+    folder = write_trained(tmp_path / "aligned")
+    (folder / "trainer_log.jsonl").write_text("")
+    (folder / "stability.jsonl").write_text("")
+    assert "<svg" not in reported(folder) and not (folder / "curves.png").exists()
+
+
 def test_each_method_has_the_curves_that_it_logs(tmp_path: Path) -> None:
     found = {method: titles(write_trained(tmp_path / method, method)) for method in ("stable", "sft", "dpo", "rloo")}
     common = {
@@ -173,6 +180,14 @@ def test_what_was_not_measured_is_left_out_and_not_drawn_as_zero(tmp_path: Path)
 def test_axes_are_logarithmic_only_where_values_span_orders(values: tuple[float, ...], ticks: list[str]) -> None:
     drawn = inline(Panel("gradient norm", "Euclidean norm", (Series("gradient norm", (1, 2, 3), values),)))
     assert words_of(drawn) == ["1", "2", "3", "step", *ticks, "Euclidean norm"]
+
+
+@pytest.mark.parametrize(("count", "lines"), [(250, 1), (251, 2)])
+def test_long_curves_are_pale_below_their_means(count: int, lines: int) -> None:
+    series = Series("loss", tuple(range(count)), tuple(float(step % 7) for step in range(count)))
+    drawn = inline(Panel("loss", "loss", (series,)))
+    assert len(re.findall(r"stroke: var\(--series-0\)", drawn)) == lines
+    assert ("stroke-opacity: 0.3" in drawn) == (lines == 2)
 
 
 def test_equal_trainings_have_equal_pages(tmp_path: Path) -> None:

@@ -68,10 +68,13 @@ def test_active_hinges_are_logged_as_a_share(train, groups):
     assert log[0]["active_hinges"] == 0.5
 
 
+@pytest.mark.parametrize("shared", [True, False], ids=["a prompt once", "line by line"])
 @pytest.mark.parametrize(("at_once", "accumulated"), [(1, 5), (2, 3), (3, 2), (4, 2)], ids=lambda value: str(value))
-def test_batches_do_not_matter(train, groups, at_once, accumulated):
-    whole = train(groups[:5], per_device_train_batch_size=5, **ONE_STEP)
-    parts = train(groups[:5], per_device_train_batch_size=at_once, gradient_accumulation_steps=accumulated, **ONE_STEP)
+def test_batches_do_not_matter(train, groups, at_once, accumulated, shared):
+    settings = ONE_STEP | {"shared_prefix": shared}
+    whole = train(groups[:5], per_device_train_batch_size=5, **settings)
+    parts = train(groups[:5], per_device_train_batch_size=at_once, gradient_accumulation_steps=accumulated, **settings)
+    assert ("response" in parts.data_collator(list(parts.train_dataset)[:at_once])) == shared
     assert whole.state.global_step == parts.state.global_step == 1
     assert torch.allclose(weights(whole), weights(parts), atol=1e-6)
     assert losses(whole) == pytest.approx(losses(parts), rel=1e-5)
