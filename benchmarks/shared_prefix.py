@@ -15,7 +15,7 @@ in a process of its own. One group is taken at once, and --groups-per-step group
     x          to plain rows
     peak_mb    the most memory that the process took, the model, its gradients and Adam's state included
 
-`loss` is the first step's: that of shared and rows must be the same. Needs TRL (`pip install -e '.[align,trl]'`). The
+`loss` is the first step's: that of shared and rows must be the same. Needs TRL (`pip install -e '.[align]'`). The
 last line is the table as JSON.
 """
 

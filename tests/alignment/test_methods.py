@@ -71,3 +71,59 @@ def test_a_method_trains(train, tiny_model_folder, method, flags, name, lora):
     if method != "rloo":
         losses = [row["loss"] for row in rows(out, "trainer_log.jsonl") if "loss" in row]
         assert losses[-1] < losses[0]
+
+
+def test_what_a_method_passes_over_is_counted_and_told(train, tmp_path, capsys):
+    path = tmp_path / "level.jsonl"
+    answers = ["Ask her first.", "Lie about it."]
+    made = [{"query": f"May I do {n}?", "responses": answers, "scores": [6, 2] if n < 5 else [4, 4]} for n in range(9)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in made))
+    flags = ["--test-share", "0", "--epochs", "1", "--watch", "0"]
+    out = train("dpo", *flags, source=path)
+    assert read(out, "metrics.json")["train"]["passed_over"] == {"no pair of differently rated answers": 4}
+    assert "passed over in training: 4 groups, no pair of differently rated answers" in capsys.readouterr().err
+    out = train("rloo", *flags, "--generations", "2", "--completion-tokens", "4", out="rloo", source=path)
+    assert read(out, "metrics.json")["train"]["passed_over"] == {"at the end, not filling a step": 1}
+    assert read(out, "metrics.json")["train"]["steps"] == 2
+
+
+@pytest.mark.parametrize(
+    ("method", "flags", "message"),
+    [
+        ("rloo", ["--groups-per-step", "64"], "--groups-per-step 64: there are .* RLOO takes full steps only"),
+        ("stable", ["--judge", "nobody"], "--judge nobody: unknown judge; known: llm:verdict, llm:scale, embedding"),
+        ("stable", ["--epochs", "0.01"], "--epochs 0.01: comes to no group at all of"),
+        ("stable", ["--stages", "self_critic"], "no self_critic rows to train on in the data"),
+        ("sft", ["--resume"], "--resume: .*trained.checkpoints holds no training that was stopped"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_before_anything_is_written(train, tmp_path, method, flags, message):
+    before = set(tmp_path.iterdir())
+    with pytest.raises(BadInput, match=message) as caught:
+        train(method, *flags)
+    assert "\n" not in str(caught.value)
+    assert set(tmp_path.iterdir()) == before
+
+
+def test_a_judge_that_lacks_the_words_is_told(train, small_model):
+    with pytest.raises(BadInput, match="--judge llm:verdict: .* can't .*choose another, or another --judge-model"):
+        train("stable", model=small_model)
+
+
+def test_the_log_reaches_tensorboard(train):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    out = train("stable", "--report-to", "tensorboard", "--answers", "0")
+    (events,) = (out / "runs").rglob("events.out.tfevents.*")
+    read_back = EventAccumulator(str(events))
+    read_back.Reload()
+    scalars = read_back.Tags()["scalars"]
+    assert {"train/loss", "train/active_hinges", "train/watch/kl", "train/watch/margin"} <= set(scalars)
+
+
+def test_methods_meet_and_are_measured_on_the_same_groups(train):
+    found = []
+    for method in ("stable", "sft", "dpo"):
+        metrics = read(train(method, "--answers", "0", "--watch", "0", "--epochs", "2", out=method), "metrics.json")
+        found.append([metrics["train"]["visits"], metrics["train"]["steps"], metrics["held_out"], metrics["before"]])
+    assert found[0] == found[1] == found[2]

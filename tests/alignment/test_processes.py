@@ -16,8 +16,8 @@ from tests.alignment.conftest import ANSWERS
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = ROOT / "alignment" / "accelerate"
-# Times, and tokens that went forward, those of a group included that only fills up a last step.
-FREE = ("seconds", "train_runtime", "train_tokens_per_second", "num_input_tokens_seen")
+# Times, and what transformers counts with the groups that only fill up a last step.
+FREE = ("seconds", "train_runtime", "train_tokens_per_second", "num_input_tokens_seen", "epoch")
 SETTINGS = ("--groups-per-step", "4", "--learning-rate", "1e-3", "--epochs", "2", "--responses", "2")
 
 
