@@ -32,6 +32,12 @@ class ReadOptions(BaseSettings):
     )
     rating_scale: Number | None = Field(None, gt=0, description="span S of the ratings (from the data; 7 for 1–7)")
     delta: Number = Field(0.25, ge=0, description="ratings this near the best count as equal, on a scale of 1–7")
+    max_flawed: Number = Field(
+        0.05,
+        ge=0,
+        le=1,
+        description="share of a file's responses that may be empty or have no score; they are left out",
+    )
     max_length: int = Field(512, ge=2, description="tokens of prompt and response; longer responses are cut")
 
 
@@ -39,7 +45,9 @@ class DataOptions(ReadOptions):
     """What data is read, for what model."""
 
     sources: CliPositionalArg[list[Path]] = Field(
-        min_length=1, description="run folders, or JSON / JSONL files of {query, responses, scores}"
+        min_length=1,
+        description="run folders; JSON, JSONL or parquet files, saved datasets or hub:NAME[@SPLIT], of rated answers "
+        "or pairs",
     )
     model: str = Field("smollm2-135m-instruct", description="a hub name, a local folder or the embedded default")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
@@ -13,7 +13,9 @@ from typing import Any
 from agents.errors import BadInput
 from agents.language_model import Message
 from agents.rating import HIGHEST, LOWEST
-from agents.rows import read_rows, text_field
+from agents.rows import text_field
+from alignment.formats import BETTER, WORSE, is_dataset, read_source
+from alignment.safety import Flaw, require_few, sound
 from sandbox import transcript
 from sandbox.dataset import GROUP_TYPES, Group, collect
 from sandbox.responses import GroupType, Scoring
@@ -30,6 +32,7 @@ class Counts:
     read: int  # groups as read
     merged: int  # groups that went into another with an equal query
     copies: int  # responses that stood twice in their group
+    conflicting: int  # copies among them that were rated differently
     single: int  # groups with one response: plain fine-tuning
     level: int  # groups of several responses that all count as equal: plain fine-tuning
 
@@ -44,19 +47,32 @@ class Ratings:
     counts: Counts
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What sources hold: groups; what was left out of runs, by reason; flawed responses of files, of so many in all."""
+
+    groups: list[Group]
+    left_out: dict[str, int]
+    flaws: list[Flaw]
+    responses: int
+
+
 def is_run(source: Path | Transcript) -> bool:
-    """Whether a source of groups is a run, by its folder or transcript, and not a file of rows."""
-    return isinstance(source, Transcript) or source.is_dir() or source.name == transcript.FILE
+    """Whether a source of groups is a run, by its folder or transcript, and not rows of a file or dataset."""
+    if isinstance(source, Transcript):
+        return True
+    return (source.is_dir() and not is_dataset(source)) or source.name == transcript.FILE
 
 
 def read_sources(
     sources: Sequence[Path | Transcript],
     types: Sequence[GroupType] = ("imitation",),
     scoring: Scoring | None = None,
-) -> tuple[list[Group], dict[str, int]]:
-    """The groups of runs (of each type) and of files, and what was left out of the runs, by reason.
+    max_flawed: float = 1.0,
+) -> Found:
+    """What is in runs (of each type), files and datasets. Rows of files whose type is another are left out.
 
-    Raises BadInput, naming file and row.
+    Raises BadInput, naming file and row; also where more than `max_flawed` of the files' responses are flawed.
     """
     runs = [source for source in sources if is_run(source)]
     collections = [collect(runs, type, scoring) for type in types] if runs else []
@@ -64,10 +80,15 @@ def read_sources(
     left_out: Counter[str] = Counter()
     for collection in collections:
         left_out.update(collection.left_out)
-    for source in sources:
-        if isinstance(source, Path) and not is_run(source):
-            groups += read_file(source)
-    return groups, dict(left_out)
+    files = [read_file(source) for source in sources if isinstance(source, Path) and not is_run(source)]
+    flaws = [flaw for file in files for flaw in file.flaws]
+    responses = sum(file.responses for file in files)
+    require_few(flaws, responses, max_flawed)
+    rows = [group for file in files for group in file.groups]
+    kept = [group for group in rows if group.type in types]
+    if len(kept) < len(rows):
+        left_out["of another type"] = len(rows) - len(kept)
+    return Found(groups + kept, dict(left_out), flaws, responses)
 
 
 def checked(groups: Sequence[Group], *, scale: float | None = None, delta: float = 0.25) -> Ratings:
@@ -75,13 +96,14 @@ def checked(groups: Sequence[Group], *, scale: float | None = None, delta: float
 
     `scale`: the span S of the rating scale, by default as `rating_scale` reads it from the data. `delta`: ratings
     that far below a group's best count as equally good and are set to it; in units of a 1–7 scale, so on another
-    scale it becomes delta · S / 7. Raises BadInput where no group is left with a contrast.
+    scale it becomes delta · S / 7. In groups that are not rated, the better response stands half a scale above the
+    other. Raises BadInput where no group is left with a contrast.
     """
     if not groups:
         raise BadInput("no groups in the data; give runs or files with {query, responses, scores}")
     span = rating_scale(groups) if scale is None else scale
     near = delta * span / PUBLISHED_SCALE
-    merged, copies = _merged(groups)
+    merged, copies, conflicting = _merged([_on_scale(group, span) for group in groups], near)
     levelled = tuple(replace(group, scores=_levelled(group.scores, near)) for group in merged)
     single = sum(len(group.responses) == 1 for group in levelled)
     level = sum(len(group.responses) > 1 and not has_contrast(group) for group in levelled)
@@ -90,7 +112,8 @@ def checked(groups: Sequence[Group], *, scale: float | None = None, delta: float
             f"nothing to contrast in {len(levelled)} groups: {single} with one response, {level} with ratings within "
             f"{near:.3g} of each other; give groups with differently rated responses, or a smaller --delta"
         )
-    return Ratings(levelled, span, near, Counts(len(groups), len(groups) - len(merged), copies, single, level))
+    counts = Counts(len(groups), len(groups) - len(merged), copies, conflicting, single, level)
+    return Ratings(levelled, span, near, counts)
 
 
 def has_contrast(group: Group) -> bool:
@@ -98,9 +121,16 @@ def has_contrast(group: Group) -> bool:
     return min(group.scores) < max(group.scores)
 
 
-def read_file(path: Path) -> list[Group]:
-    """The groups of a JSON array or JSON Lines file. Raises BadInput naming file and row."""
-    return [group_of(row, place) for place, row in read_rows(path)]
+def read_file(source: Path) -> Found:
+    """The groups of a file or dataset in any of the known formats. Raises BadInput naming file and row."""
+    groups, flaws, responses = [], [], 0
+    for place, row in read_source(source):
+        kept, found = sound(row, place)
+        flaws += found
+        if kept is not None:
+            groups.append(group_of(kept, place))
+            responses += len(groups[-1].responses)
+    return Found(groups, {}, flaws, responses + len(flaws))
 
 
 def group_of(row: Mapping[str, Any], place: str) -> Group:
@@ -140,6 +170,7 @@ def group_of(row: Mapping[str, Any], place: str) -> Group:
         question,
         type=_type(row, place),
         topic=next((row[name] for name in ("topic", "category") if isinstance(row.get(name), str)), ""),
+        rated=not row.get("pair"),
     )
 
 
@@ -148,9 +179,9 @@ def rating_scale(groups: Sequence[Group]) -> float:
 
     Runs are rated from 1 to 7, S = 7, and what is read beside them must be too (BadInput). Files whose scores lie
     within 1 to 7 and go beyond 5 are taken for that scale. Else S is what the scores span, and for whole numbers the
-    count of points (−3 … 3: 7), as 7 is for 1–7.
+    count of points (−3 … 3: 7), as 7 is for 1–7. Of groups that are not rated nothing is read; alone they have S = 2.
     """
-    scores = [score for group in groups for score in group.scores]
+    scores = [score for group in groups if group.rated for score in group.scores] or [BETTER, WORSE]
     low, high = min(scores), max(scores)
     within = low >= LOWEST and high <= HIGHEST
     if any(group.origins for group in groups) and not within:
@@ -193,13 +224,31 @@ def _column(row: Mapping[str, Any], place: str, name: str, kind: type | tuple[ty
     return values
 
 
-def _merged(groups: Sequence[Group]) -> tuple[list[Group], int]:
-    """One group a query, in order of appearance, and how many copies of a response went into another."""
-    together: dict[tuple[GroupType, tuple[Message, ...]], list[Group]] = {}
+def _on_scale(group: Group, span: float) -> Group:
+    return group if group.rated else replace(group, scores=tuple(score * span / 2 for score in group.scores))
+
+
+def _merged(groups: Sequence[Group], near: float) -> tuple[list[Group], int, int]:
+    """One group a query, in order of appearance; copies of responses; those that were rated further apart than `near`.
+
+    Groups that are not rated are joined with their like only: their scores say nothing of other groups' responses.
+    """
+    together: dict[Hashable, list[Group]] = {}
     for group in groups:
-        together.setdefault((group.type, group.query), []).append(group)
+        alike = () if group.rated else tuple(sorted(group.responses))
+        together.setdefault((group.type, group.query, group.rated, alike), []).append(group)
     merged = [_joined(same) for same in together.values()]
-    return merged, sum(len(g.responses) for g in groups) - sum(len(g.responses) for g in merged)
+    copies = sum(len(g.responses) for g in groups) - sum(len(g.responses) for g in merged)
+    return merged, copies, sum(_conflicts(same, near) for same in together.values())
+
+
+def _conflicts(groups: Sequence[Group], near: float) -> int:
+    """How many responses stand several times in groups of one query, with scores further apart than `near`."""
+    scores: dict[str, list[float]] = {}
+    for group in groups:
+        for text, score in zip(group.responses, group.scores, strict=True):
+            scores.setdefault(text, []).append(score)
+    return sum(max(given) - min(given) > near for given in scores.values())
 
 
 def _joined(groups: Sequence[Group]) -> Group:

@@ -16,7 +16,8 @@ from agents.language_model import Message
 from agents.local import folder_digest
 from agents.models import root_model
 from alignment.config import AlignVerifyOptions, TrainingOptions
-from alignment.groups import Ratings, checked, is_run, read_sources
+from alignment.formats import is_dataset
+from alignment.groups import Ratings, checked, is_run, read_file, read_sources
 from alignment.plan import types_of
 from sandbox.chain import verified
 from sandbox.dataset import Group
@@ -57,7 +58,9 @@ def lineage_of(options: TrainingOptions, data: Ratings, folder: Path, trained: S
 
 
 def source_of(source: Path) -> dict[str, Any]:
-    """A source as it was when it was read: the heads of a run's transcripts, or the digest of a file."""
+    """A source as it was when it was read: the heads of a run's transcripts, or the digest of a file or dataset."""
+    if is_dataset(source):
+        return {"path": str(source), "digest": digest_of([asdict(group) for group in read_file(source).groups])}
     if not is_run(source):
         with source.open("rb") as file:
             return {"path": str(source), "digest": hashlib.file_digest(file, "blake2b").hexdigest()}
@@ -78,7 +81,7 @@ def head_of(run: Transcript) -> Head:
 def rows_digest(data: Ratings) -> str:
     """The digest of all rows, trained on or held out.
 
-    Where a run's folder lies, and its name, are not in it, nor are the types and topics, which older folders don't tell.
+    Where a run's folder lies, and its name, are not in it, nor is what older folders don't tell.
     """
     return digest_of([_digested(group) for group in data.groups])
 
@@ -96,8 +99,8 @@ def run_verify(options: AlignVerifyOptions) -> int:
         require(f"the files of {options.model}", folder_digest(options.model), told["model_digest"])
         read = [as_it_was(path, source) for path, source in zip(sources, told["sources"], strict=True)]
         scoring = Scoring(settings.score_by, settings.observer, settings.critic_score)
-        groups, _ = read_sources([part for parts in read for part in parts], types_of(settings), scoring)
-        data = checked(groups, scale=settings.rating_scale, delta=settings.delta)
+        found = read_sources([part for parts in read for part in parts], types_of(settings), scoring)
+        data = checked(found.groups, scale=settings.rating_scale, delta=settings.delta)
         require("the rows made of the sources", rows_digest(data), told["rows_digest"])
     except Differs as error:
         print(f"align verify: {error}", file=sys.stderr)
@@ -158,7 +161,7 @@ def query_digest(query: Sequence[Message]) -> str:
 
 def _digested(group: Group) -> dict[str, Any]:
     fields = {**asdict(group), "origins": None}
-    return {name: value for name, value in fields.items() if name not in ("type", "topic")}
+    return {name: value for name, value in fields.items() if name not in ("type", "topic", "rated")}
 
 
 def _told(part: Path | Transcript) -> str:

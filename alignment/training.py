@@ -24,7 +24,7 @@ from alignment.arguments import training_arguments
 from alignment.checkpoints import Fingerprint, WholeLines, latest_checkpoint, refuse_begun, require_same, started
 from alignment.config import AlignStableOptions, TrainingOptions
 from alignment.cost import Stopwatch, cost_of
-from alignment.groups import Ratings, checked, read_sources
+from alignment.groups import Found, Ratings, checked, read_sources
 from alignment.held_out import Measured, comparison, divided, measured
 from alignment.judge import Judge, opened_judge
 from alignment.likelihood import Estimate, accuracy_gain
@@ -32,6 +32,7 @@ from alignment.methods import Lesson, Method, method_of
 from alignment.plan import stages_of, types_of, visits
 from alignment.progress import TrainingProgress
 from alignment.report import write_report
+from alignment.safety import NAMED
 from alignment.shared_prefix import best_collator
 from alignment.stability import WATCHED, StabilityWatch, Watched
 from alignment.stable import Prepared, prepared
@@ -51,8 +52,8 @@ def run_training(options: TrainingOptions) -> Path:
     _require_packages(options)
     refuse_used(options.out)
     scoring = Scoring(options.score_by, options.observer, options.critic_score)
-    groups, left_out = read_sources(options.sources, types_of(options), scoring)
-    data = checked(groups, scale=options.rating_scale, delta=options.delta)
+    found = read_sources(options.sources, types_of(options), scoring, options.max_flawed)
+    data = checked(found.groups, scale=options.rating_scale, delta=options.delta)
     method = method_of(options, data.scale)
     args = training_arguments(options, method)
     resolved = {"learning_rate": args.learning_rate, "rating_scale": data.scale}
@@ -75,7 +76,7 @@ def run_training(options: TrainingOptions) -> Path:
         groups, rows = [train.groups[n] for n in order], [train.rows[n] for n in order]
         trainer = method.trainer(Lesson(trained_model, tokenizer, groups, rows, judge), args)
         passed_over = _passed_over(trainer, method, len(order))
-        for line in _told(data, left_out, train, test, unshared, passed_over):
+        for line in _told(data, found, train, test, unshared, passed_over):
             console.print(line)
         folder = stack.enter_context(appearing(options.out)) if is_first else None
         console.print(f"measuring the untrained model on {len(test.rows)} held-out groups")
@@ -101,7 +102,13 @@ def run_training(options: TrainingOptions) -> Path:
         if folder is not None:
             metrics = {
                 "method": method.name,
-                "data": {**asdict(data.counts), "left_out": left_out, "scale": data.scale, "delta": data.delta},
+                "data": {
+                    **asdict(data.counts),
+                    "left_out": found.left_out,
+                    "flaws": [f"{flaw.place}: {flaw.what}" for flaw in found.flaws],
+                    "scale": data.scale,
+                    "delta": data.delta,
+                },
                 "train": {
                     **_counts(train),
                     "visits": len(order),
@@ -217,7 +224,7 @@ def _counts(side: Prepared) -> dict[str, Any]:
 
 def _told(
     data: Ratings,
-    left_out: Mapping[str, int],
+    found: Found,
     train: Prepared,
     test: Prepared,
     unshared: str | None,
@@ -233,8 +240,14 @@ def _told(
         f"{len(train.rows)} to train on, {len(test.rows)} held out; "
         f"{train.truncated + test.truncated} responses cut at --max-length"
     )
-    if left_out:
-        yield "left out of the runs: " + ", ".join(f"{count} {reason}" for reason, count in left_out.items())
+    if found.left_out:
+        yield "left out: " + ", ".join(f"{count} {reason}" for reason, count in found.left_out.items())
+    if counts.conflicting:
+        yield f"{counts.conflicting} responses stand several times with different ratings; their mean counts"
+    for flaw in found.flaws[:NAMED]:
+        yield f"left out: {flaw.place}, {flaw.what}"
+    if len(found.flaws) > NAMED:
+        yield f"left out: {len(found.flaws) - NAMED} more flawed responses"
     for group in (*train.dropped, *test.dropped):
         yield f"dropped, its prompt fills --max-length: {group.question[:60]!r}"
     for reason, count in passed_over.items():

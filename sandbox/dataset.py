@@ -47,7 +47,7 @@ class Group:
 
     `query` is the chat before the response, without memory and rule. `finished` says whether a response ended by
     itself: only then is its end of turn trained. `question` is the text that train/test splits go by. `topic` is the
-    question's, "" where it has none.
+    question's, "" where it has none. Not `rated`: the scores say no more than which response is better.
     """
 
     query: tuple[Message, ...]
@@ -59,6 +59,7 @@ class Group:
     origins: tuple[Origin, ...] = ()
     type: GroupType = "imitation"
     topic: str = ""
+    rated: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from agents.language_model import Message
-from alignment import held_out, training
+from alignment import held_out
 from alignment.config import AlignStableOptions
 from alignment.training import run_training
 from sandbox.config import load

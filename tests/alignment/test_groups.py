@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from agents.errors import BadInput
 from agents.language_model import Message
-from alignment.groups import checked, has_contrast, rating_scale, read_file, read_sources
+from alignment.groups import checked, group_of, has_contrast, rating_scale, read_file, read_sources
 from sandbox.dataset import Group
 from sandbox.responses import Origin
 from tests.alignment.conftest import make_group
@@ -22,9 +22,11 @@ def written(path, *rows):
 
 
 def test_a_row_becomes_a_group(tmp_path):
-    row = {**ROW, "models": ["a", "b"], "finished": [True, False], "id": 7, "category": "ignored"}
-    assert read_file(written(tmp_path / "data.jsonl", row)) == [
-        Group((Message("user", "May I?"),), ("Yes!", "No?"), (6.0, 2.5), (True, False), ("a", "b"), "May I?")
+    row = {**ROW, "models": ["a", "b"], "finished": [True, False], "id": 7, "category": "home"}
+    assert read_file(written(tmp_path / "data.jsonl", row)).groups == [
+        Group(
+            (Message("user", "May I?"),), ("Yes!", "No?"), (6.0, 2.5), (True, False), ("a", "b"), "May I?", topic="home"
+        )
     ]
 
 
@@ -32,14 +34,14 @@ def test_the_original_json_array_reads(tmp_path):
     rows = [{**ROW, "models": ["x", "y"]}, {**ROW, "query": "And now?"}]
     path = tmp_path / "stable.json"
     path.write_text("\n  " + json.dumps(rows, indent=1), encoding="utf-8")
-    first, second = read_file(path)
+    first, second = read_file(path).groups
     assert (first.models, first.finished, second.question) == (("x", "y"), (True, True), "And now?")
 
 
 def test_a_query_may_be_a_chat_and_name_its_question(tmp_path):
     chat = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Rate: Yes!"}]
     row = {**ROW, "query": chat}
-    plain, named = read_file(written(tmp_path / "data.jsonl", row, {**row, "question": "May I?"}))
+    plain, named = read_file(written(tmp_path / "data.jsonl", row, {**row, "question": "May I?"})).groups
     assert plain.query == (Message("system", "Be brief."), Message("user", "Rate: Yes!"))
     assert (plain.question, named.question) == ("Rate: Yes!", "May I?")
 
@@ -68,18 +70,23 @@ def test_a_query_may_be_a_chat_and_name_its_question(tmp_path):
         ({"query": [{"role": "assistant", "content": "?"}]}, "ends with a message of assistant; the last must be the"),
     ],
 )
-def test_bad_rows_are_refused_by_file_and_line(tmp_path, change, message):
-    path = written(tmp_path / "data.jsonl", ROW, {**ROW, **change})
+def test_bad_rows_are_refused(change, message):
     with pytest.raises(BadInput, match=re.escape(message)) as caught:
-        read_file(path)
-    assert str(caught.value).startswith(f"{path} line 2: ")
+        group_of({**ROW, **change}, "data.jsonl line 2")
+    assert str(caught.value).startswith("data.jsonl line 2: ")
     assert "\n" not in str(caught.value)
+
+
+def test_a_bad_row_is_named_with_its_file(tmp_path):
+    path = written(tmp_path / "data.jsonl", ROW, {**ROW, "scores": [1]})
+    with pytest.raises(BadInput, match=re.escape(f"{path} line 2: 2 responses but 1 scores; give one each")):
+        read_file(path)
 
 
 @pytest.mark.parametrize("name", ["query", "responses", "scores"])
 def test_missing_keys_are_named(tmp_path, name):
     row = {key: value for key, value in ROW.items() if key != name}
-    with pytest.raises(BadInput, match=f"line 1: field '{name}' is missing"):
+    with pytest.raises(BadInput, match=f"line 1: field '{name}' is missing; a group has query, responses and scores"):
         read_file(written(tmp_path / "data.jsonl", row))
 
 
@@ -95,9 +102,9 @@ def test_missing_and_empty_files_are_refused(tmp_path):
 
 def test_files_are_read_in_order(tmp_path):
     one, two = written(tmp_path / "one.jsonl", ROW), written(tmp_path / "two.jsonl", {**ROW, "query": "And?"})
-    groups, left_out = read_sources([two, one])
-    assert [group.question for group in groups] == ["And?", "May I?"]
-    assert left_out == {}
+    found = read_sources([two, one])
+    assert [group.question for group in found.groups] == ["And?", "May I?"]
+    assert (found.left_out, found.flaws, found.responses) == ({}, [], 4)
 
 
 def test_equal_queries_merge_and_copies_go():
@@ -191,7 +198,8 @@ def test_runs_and_files_are_read_together(tmp_path):
         [[interaction(agent=0), interaction(agent=1, draft="Glue it first.", before=3.0, steps=[step(None, {})])]],
     )
     row = {**ROW, "query": "Another?"}
-    groups, left_out = read_sources([written(tmp_path / "data.jsonl", row), run], ["imitation", "realignment"])
+    found = read_sources([written(tmp_path / "data.jsonl", row), run], ["imitation", "realignment"])
+    groups, left_out = found.groups, found.left_out
     imitation = next(group for group in groups if len(group.query) == 2)
     assert (imitation.responses, imitation.scores) == (
         ("Hide it.", "Tell her and say sorry.", "Glue it first."),
@@ -199,8 +207,7 @@ def test_runs_and_files_are_read_together(tmp_path):
     )
     assert groups[-1].question == "Another?"
     assert left_out == {"failed answer": 2}  # the failed revision, once in each type
-    by_file, _ = read_sources([run / "transcript.jsonl"])
-    assert by_file == [imitation]
+    assert read_sources([run / "transcript.jsonl"]).groups == [imitation]
     assert checked(groups).scale == 7
 
 

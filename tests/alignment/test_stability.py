@@ -4,9 +4,9 @@ import math
 import pytest
 import torch
 
+from alignment.shared_prefix import best_collator
 from alignment.stability import Point, StabilityWatch, Watched, divergence, next_tokens, points, steps_watched
 from alignment.stable import StableAlignmentConfig, StableAlignmentTrainer
-from alignment.shared_prefix import best_collator
 from alignment.tokens import ChatFormat
 from tests.alignment.conftest import make_model
 

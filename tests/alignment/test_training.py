@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from agents.errors import BadInput
 from agents.models import root_model
-from alignment import held_out, training
+from alignment import training
 from tests.alignment.conftest import ANSWERS, OneHot
 
 
