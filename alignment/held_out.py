@@ -26,20 +26,32 @@ class Measured:
     likelihoods: list[Likelihoods]
 
 
-def divided(groups: Sequence[Group], options: TrainingOptions) -> tuple[list[Group], list[Group]]:
-    """(training, held-out) groups, by question, with paraphrases on one side. Raises BadInput where a side is empty."""
+def divided(groups: Sequence[Group], options: TrainingOptions) -> tuple[list[Group], list[Group], list[Group]]:
+    """(training, held-out, neither) groups, by question, with paraphrases on one side.
+
+    Neither: whose question would be held out, but is trained on in another spelling. Raises BadInput where a side is
+    empty.
+    """
     if options.test_share == 0:
-        return list(groups), []
+        return list(groups), [], []
     questions = list(dict.fromkeys(group.question for group in groups))
     vectors = Encoder(encoder_folder(options.encoder)).encode(questions)
     is_test = split(questions, vectors, test_share=options.test_share, seed=options.seed)
-    sides = [g for g in groups if not is_test[g.question]], [g for g in groups if is_test[g.question]]
-    if not all(sides):
+    training = [group for group in groups if not is_test[group.question]]
+    spelled = {_spelling(group.question) for group in training}
+    testing = [group for group in groups if is_test[group.question]]
+    apart = [group for group in testing if _spelling(group.question) not in spelled]
+    if not training or not apart:
         raise BadInput(
             f"--test-share {options.test_share:g}: the {len(questions)} questions are all alike and cannot be divided; "
             "give more, or set it to 0 to hold none out"
         )
-    return sides
+    return training, apart, [group for group in testing if _spelling(group.question) in spelled]
+
+
+def _spelling(question: str) -> str:
+    """The question without case and spaces, which an encoder may take for differences of meaning."""
+    return " ".join(question.casefold().split())
 
 
 def measured(

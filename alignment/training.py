@@ -40,6 +40,7 @@ from alignment.tokens import ChatFormat, Row
 from alignment.trained import write_json, write_model, write_record, write_rows
 from alignment.weights import whole_model, with_adapter
 from sandbox.console import table_console
+from sandbox.dataset import Group
 from sandbox.folders import appearing, refuse_used
 from sandbox.responses import Scoring
 
@@ -61,7 +62,7 @@ def run_training(options: TrainingOptions) -> Path:
     begun, checkpoint = _begun(options, checkpoints, method, resolved, data, args.world_size)
     is_first = args.process_index == 0
     console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False, quiet=not is_first)
-    sides = divided(data.groups, options)
+    *sides, across = divided(data.groups, options)
     set_seed(options.seed)  # a new adapter starts from random numbers
     model, tokenizer = whole_model(options.model)
     format = ChatFormat.of(tokenizer)
@@ -76,7 +77,7 @@ def run_training(options: TrainingOptions) -> Path:
         groups, rows = [train.groups[n] for n in order], [train.rows[n] for n in order]
         trainer = method.trainer(Lesson(trained_model, tokenizer, groups, rows, judge), args)
         passed_over = _passed_over(trainer, method, len(order))
-        for line in _told(data, found, train, test, unshared, passed_over):
+        for line in _told(data, found, train, test, across, unshared, passed_over):
             console.print(line)
         folder = stack.enter_context(appearing(options.out)) if is_first else None
         console.print(f"measuring the untrained model on {len(test.rows)} held-out groups")
@@ -116,7 +117,7 @@ def run_training(options: TrainingOptions) -> Path:
                     "steps": trainer.state.global_step,
                     "unshared": unshared,
                 },
-                "held_out": _counts(test),
+                "held_out": {**_counts(test), "trained_on_in_other_spelling": [group.question for group in across]},
                 "before": asdict(before.quality),
                 "after": asdict(after.quality),
                 "accuracy_gain": gain and asdict(gain),
@@ -227,6 +228,7 @@ def _told(
     found: Found,
     train: Prepared,
     test: Prepared,
+    across: Sequence[Group],
     unshared: str | None,
     passed_over: Mapping[str, int],
 ) -> Iterator[str]:
@@ -250,6 +252,8 @@ def _told(
         yield f"left out: {len(found.flaws) - NAMED} more flawed responses"
     for group in (*train.dropped, *test.dropped):
         yield f"dropped, its prompt fills --max-length: {group.question[:60]!r}"
+    for group in across:
+        yield f"not held out, for it is trained on in another spelling: {group.question[:60]!r}"
     for reason, count in passed_over.items():
         yield f"passed over in training: {count} groups, {reason}"
     if unshared is None:

@@ -93,3 +93,13 @@ def test_leaning_on_length_is_told():
     mixed = [*longer[:1], make_group("x?", ["a", "a b", "a b c"], [6, 4, 1])]
     assert length_leaning(mixed) == pytest.approx(0.0) and warnings(mixed) == []
     assert length_leaning([make_group("x?", ["ab", "cd"], [6, 1])]) is None
+
+
+def test_a_question_in_two_spellings_is_not_on_both_sides(align, tmp_path, capsys):
+    """Its encoder tells all spellings apart, so that some fall on either side of the split."""
+    rows = [{**ROW, "query": query} for n in range(12) for query in (f"May I do {n}?", f"may I  do {n}?")]
+    path = written(tmp_path / "twice.jsonl", *rows)
+    metrics = json.loads((align("--epochs", "0.2", "--test-share", "0.4", source=path) / "metrics.json").read_text())
+    across = metrics["held_out"]["trained_on_in_other_spelling"]
+    assert across and all(question in capsys.readouterr().err for question in across[:1])
+    assert metrics["train"]["groups"] + metrics["held_out"]["groups"] + len(across) == 24
