@@ -135,7 +135,7 @@ def _shown(name: str, values: Mapping[str, str]) -> str:
 def _is_whole(checkpoint: Path, processes: int) -> bool:
     """Whether all files are there and none ends early: the first process writes its state last, others any time."""
     numbers = [checkpoint / (f"rng_state_{n}.pth" if processes > 1 else "rng_state.pth") for n in range(processes)]
-    packed = [*numbers, *checkpoint.glob("*.pt"), *checkpoint.glob("*.bin")]
+    packed = [*numbers, *checkpoint.rglob("*.pt"), *checkpoint.glob("*.bin")]
     try:
         state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
         for weights in checkpoint.glob("*.safetensors"):

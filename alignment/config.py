@@ -122,11 +122,11 @@ class AlignEvaluateOptions(ReadOptions):
 
     model: CliPositionalArg[str] = Field(description="a folder, a hub name, or a model that a --server lists")
     sources: CliPositionalArg[list[Path]] = Field(
-        [], description="run folders or files of rated answers to measure on (the shipped sets)"
+        [], description="what align stable reads: run folders, files of rated answers or of pairs (shipped pairs)"
     )
     against: str | None = Field(None, description="model to compare with (the base that MODEL was trained from)")
     measure: Names = Field(
-        [], description="only this (repeatable): likelihood, answers, second-turn, adversarial, abilities (all)"
+        [], description="only this (repeatable): likelihood, answers, second-turn, adversarial (all)"
     )
     include_trained: CliImplicitFlag[bool] = Field(
         False, description="also measure on queries that a model was trained on"
@@ -150,10 +150,6 @@ class AlignEvaluateOptions(ReadOptions):
     encoder: str = Field(
         "all-minilm-l6-v2", description="sentence encoder of judge embedding and of the similarity of answers"
     )
-
-    tasks: Names = Field([], description="tasks of lm-evaluation-harness (repeatable; docs/benchmarks.md)")
-    data: Path | None = Field(None, description="folder with the files that these tasks read")
-    limit: int | None = Field(None, ge=1, description="items of each task (all)")
 
     server: Names = Field([], description="address of an OpenAI-compatible server, http://HOST:PORT (repeatable)")
     engine: Literal["auto", "vllm", "local"] = Field(

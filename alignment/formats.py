@@ -18,7 +18,7 @@ from typing import Any
 from agents.errors import BadInput
 from agents.rows import read_rows
 
-HUB = "hub:"  # before a dataset's name on the hub, with @SPLIT behind it where it is not "train"
+HUB = "hub:"  # before a dataset's name on the hub; behind it :CONFIGURATION, and @SPLIT where it is not "train"
 BETTER, WORSE = 1.0, 0.0  # the scores of a pair that has none
 KNOWN = "{query, responses, scores}, {prompt, chosen, rejected}, {chosen, rejected}, {messages} or {prompt, completion}"
 
@@ -27,7 +27,9 @@ Row = dict[str, Any]
 
 def is_dataset(source: Path) -> bool:
     """Whether `source` is read by the datasets library: on the hub, a folder that it saved, or a parquet file."""
-    return str(source).startswith(HUB) or source.suffix == ".parquet" or (source / "state.json").is_file()
+    if str(source).startswith(HUB) or source.suffix == ".parquet":
+        return True
+    return any((source / name).is_file() for name in ("state.json", "dataset_dict.json"))
 
 
 def read_source(source: Path) -> list[tuple[str, Row]]:
@@ -56,20 +58,18 @@ def group_fields(row: Mapping[str, Any], place: str) -> Row:
 
 def _pair(row: Mapping[str, Any], place: str) -> Row:
     sides = [_dialogue(row[name], place, name) for name in ("chosen", "rejected")]
-    if row.get("prompt") is not None:
-        prompt = _dialogue(row["prompt"], place, "prompt", role="user")
-        replies = sides
-    else:
+    if row.get("prompt") is not None and any(len(side) == 1 for side in sides):
+        prompt, replies = _prompt(row["prompt"], place), sides
+    else:  # the prompt is inside both, whether it is told once more or not
         shared = _shared([side[:-1] for side in sides])
         prompt, replies = sides[0][:shared], [side[shared:] for side in sides]
-    for name, reply in zip(("chosen", "rejected"), replies, strict=True):
-        if len(reply) != 1 or reply[0]["role"] != "assistant":
-            raise BadInput(f"{place}: {name!r} is {len(reply)} messages behind the prompt; give one answer")
+    if not prompt:
+        raise BadInput(f"{place}: 'chosen' and 'rejected' share no prompt; give it in 'prompt', or inside both")
     scores = [row.get("score_chosen"), row.get("score_rejected")]
     rated = all(score is not None for score in scores)
     return {
         "query": prompt,
-        "responses": [reply[0]["content"] for reply in replies],
+        "responses": [_reply(reply) for reply in replies],
         "scores": scores if rated else [BETTER, WORSE],
         "pair": not rated,
     }
@@ -79,11 +79,21 @@ def _fine_tuning(row: Mapping[str, Any], place: str) -> Row:
     if row.get("messages") is not None:
         turns = _dialogue(row["messages"], place, "messages")
     else:
-        prompt, reply = row["prompt"], row["completion"]
-        turns = _dialogue(prompt, place, "prompt", role="user") + _dialogue(reply, place, "completion")
+        turns = _prompt(row["prompt"], place) + _dialogue(row["completion"], place, "completion")
     if turns[-1]["role"] != "assistant":
         raise BadInput(f"{place}: ends with a message of {turns[-1]['role']}; the last must be the assistant's")
     return {"query": turns[:-1], "responses": [turns[-1]["content"]], "scores": [BETTER], "pair": True}
+
+
+def _prompt(value: Any, place: str) -> list[dict[str, str]]:
+    """`value` as messages; the "Assistant:" that a text may end with is where the answer begins, no turn."""
+    turns = _dialogue(value, place, "prompt", role="user")
+    return turns[:-1] if isinstance(value, str) and turns[-1] == {"role": "assistant", "content": ""} else turns
+
+
+def _reply(turns: Sequence[Mapping[str, str]]) -> Any:
+    """The text of an answer; what is several turns, or another's, stays as it is: a response that is no text."""
+    return turns[0]["content"] if len(turns) == 1 and turns[0]["role"] == "assistant" else list(turns)
 
 
 def _dialogue(value: Any, place: str, name: str, role: str = "assistant") -> list[dict[str, str]]:
@@ -112,8 +122,9 @@ def _read_dataset(source: Path) -> list[tuple[str, Row]]:
     named = str(source)
     try:
         if named.startswith(HUB):
-            name, _, split = named.removeprefix(HUB).partition("@")
-            rows = datasets.load_dataset(name, split=split or "train")
+            place, _, split = named.removeprefix(HUB).partition("@")
+            name, _, configuration = place.partition(":")
+            rows = datasets.load_dataset(name, configuration or None, split=split or "train")
         elif source.is_dir():
             rows = datasets.load_from_disk(named)
         else:

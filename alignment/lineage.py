@@ -60,7 +60,7 @@ def lineage_of(options: TrainingOptions, data: Ratings, folder: Path, trained: S
 def source_of(source: Path) -> dict[str, Any]:
     """A source as it was when it was read: the heads of a run's transcripts, or the digest of a file or dataset."""
     if is_dataset(source):
-        return {"path": str(source), "digest": digest_of([asdict(group) for group in read_file(source).groups])}
+        return {"path": str(source), "digest": digest_of([_digested(group) for group in read_file(source).groups])}
     if not is_run(source):
         with source.open("rb") as file:
             return {"path": str(source), "digest": hashlib.file_digest(file, "blake2b").hexdigest()}

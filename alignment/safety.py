@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from agents.canonical import valid_text
 from agents.errors import BadInput
 
 PARALLEL = ("responses", "scores", "finished", "models")
@@ -25,16 +26,18 @@ class Flaw:
 def sound(row: Mapping[str, Any], place: str) -> tuple[dict[str, Any] | None, list[Flaw]]:
     """A group's fields without its flawed responses, and these; None where no response is left.
 
-    Flawed are responses that are empty or no text, and scores that are no finite number. A row whose lists don't
-    match is left as it is: that is for `group_of` to refuse.
+    Flawed are responses that are empty or no text, and scores that are no finite number. Of a pair that isn't rated
+    nothing is left then: what remains may be the worse answer. A row whose lists don't match is left as it is: that
+    is for `group_of` to refuse.
     """
     columns = {name: row[name] for name in PARALLEL if isinstance(row.get(name), list)}
     if not {"responses", "scores"} <= columns.keys() or len({*map(len, columns.values())}) > 1:
         return dict(row), []
-    found = [_flaw(*pair) for pair in zip(row["responses"], row["scores"], strict=True)]
+    columns["scores"] = [_number(score) for score in row["scores"]]
+    found = [_flaw(*pair) for pair in zip(row["responses"], columns["scores"], strict=True)]
     flaws = [Flaw(place, what) for what in found if what is not None]
     kept = [number for number, what in enumerate(found) if what is None]
-    if flaws and not kept:
+    if flaws and (not kept or row.get("pair")):
         return None, flaws
     return {**row, **{name: [column[number] for number in kept] for name, column in columns.items()}}, flaws
 
@@ -54,8 +57,16 @@ def counted(flaws: Sequence[Flaw]) -> dict[str, int]:
     return dict(Counter(flaw.what for flaw in flaws))
 
 
+def _number(score: Any) -> Any:
+    """The score; where it is a number written as text, as in some published data, that number."""
+    try:
+        return float(score) if isinstance(score, str) else score
+    except ValueError:
+        return score
+
+
 def _flaw(response: Any, score: Any) -> str | None:
-    if not isinstance(response, str):
+    if not isinstance(response, str) or valid_text(response) != response:  # half a character is in no vocabulary
         return "response is no text"
     if not response.strip():
         return "response is empty"

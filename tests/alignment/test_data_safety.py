@@ -17,10 +17,12 @@ NAN = float("nan")
     [
         (["a", "b"], [6, 2], ["a", "b"], []),
         (["a", " \n"], [6, 2], ["a"], ["response is empty"]),
+        (["a", "\ud800"], [6, 2], ["a"], ["response is no text"]),
         (["a", None, "c"], [6, 2, 3], ["a", "c"], ["response is no text"]),
         (["a", "b"], [6, NAN], ["a"], ["score is no finite number"]),
         (["a", "b"], [float("inf"), 2], ["b"], ["score is no finite number"]),
-        (["a", "b", "c"], [None, "6", True], None, ["score is no finite number"] * 3),
+        (["a", "b"], ["6", "six"], ["a"], ["score is no finite number"]),
+        (["a", "b", "c"], [None, "", True], None, ["score is no finite number"] * 3),
     ],
 )
 def test_flawed_responses_are_left_out_with_all_that_belongs_to_them(responses, scores, kept, what):
@@ -52,6 +54,13 @@ def test_too_many_flaws_are_refused_by_row(tmp_path):
         f"2 of 40 responses are flawed, more than --max-flawed 0.04: {path} line 4 (score is no finite number), "
         f"{path} line 14 (score is no finite number); mend the rows, or raise the limit"
     )
+
+
+def test_a_broken_file_does_not_hide_behind_a_sound_one(tmp_path):
+    sound = written(tmp_path / "sound.jsonl", *({**ROW, "query": f"May I {n}?"} for n in range(50)))
+    broken = written(tmp_path / "broken.jsonl", {**ROW, "scores": [None, 1]})
+    with pytest.raises(BadInput, match="1 of 2 responses are flawed"):
+        read_sources([sound, broken], max_flawed=0.1)
 
 
 def test_a_message_names_the_first_rows_only():

@@ -22,6 +22,12 @@ PAIRS = {
         "chosen": "\n\nHuman: May I?\n\nAssistant: Ask her first.",
         "rejected": "\n\nHuman: May I?\n\nAssistant: Lie about it.",
     },
+    "the prompt inside and beside": {"prompt": "May I?", "chosen": [*ASKED, GOOD], "rejected": [*ASKED, BAD]},
+    "a prompt with speakers": {
+        "prompt": "\n\nHuman: May I?\n\nAssistant:",
+        "chosen": "Ask her first.",
+        "rejected": "Lie about it.",
+    },
     "no scores": {"prompt": "May I?", "chosen": "Ask her first.", "rejected": "Lie about it.", "score_chosen": None},
 }
 
@@ -37,6 +43,21 @@ def test_a_pair_with_scores_is_rated(tmp_path):
     row = {**PAIRS["texts"], "score_chosen": 6.5, "score_rejected": 2}
     (group,) = read_file(written(tmp_path / "pairs.jsonl", row)).groups
     assert (group.scores, group.rated) == ((6.5, 2.0), True)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "rejected", "what"),
+    [
+        ([*ASKED, {**GOOD, "content": ""}], [*ASKED, BAD], "response is empty"),
+        ([*ASKED, GOOD], [*ASKED, {**BAD, "content": None}], "response is no text"),
+        ([*ASKED, GOOD, *ASKED, GOOD], [*ASKED, BAD], "response is no text"),
+    ],
+    ids=["empty", "none", "several turns"],
+)
+def test_a_pair_with_a_flawed_side_is_left_out_whole(tmp_path, chosen, rejected, what):
+    """Else the worse answer would stand alone, and be learned as the best."""
+    found = read_file(written(tmp_path / "pairs.jsonl", {"chosen": chosen, "rejected": rejected}))
+    assert (found.groups, [flaw.what for flaw in found.flaws], found.responses) == ([], [what], 2)
 
 
 def test_a_long_dialogue_keeps_its_turns(tmp_path):
@@ -60,7 +81,8 @@ def test_a_fine_tuning_row_is_a_group_with_one_response(tmp_path, row):
     [
         ({"prompt": "May I?", "completion": "Yes.", "label": True}, "unpaired preference"),
         ({"question": "May I?", "answer": "Yes."}, "found the fields answer, question; a row has {query, responses"),
-        ({"chosen": [*ASKED, GOOD], "rejected": [BAD]}, "'chosen' is 2 messages behind the prompt; give one answer"),
+        ({"chosen": [*ASKED, GOOD], "rejected": [BAD]}, "'chosen' and 'rejected' share no prompt; give it in"),
+        ({"chosen": "The sky is blue.", "rejected": "The sky is red."}, "share no prompt; give it in 'prompt'"),
         ({"prompt": ASKED, "chosen": [], "rejected": [BAD]}, "'chosen' is neither a text nor a list of"),
         ({"prompt": ASKED, "chosen": [{"text": "?"}], "rejected": [BAD]}, "'chosen' is neither a text nor a list of"),
         ({"messages": ASKED}, "ends with a message of user; the last must be the assistant's"),
@@ -118,7 +140,7 @@ def test_datasets_that_cannot_be_read_are_refused(tmp_path):
         read_sources([type(tmp_path)(f"{HUB}nobody/nothing")])
     assert "\n" not in str(caught.value)
     DatasetDict({"train": Dataset.from_list([ROW])}).save_to_disk(tmp_path / "split")
-    with pytest.raises(BadInput, match="split"):
+    with pytest.raises(BadInput, match="split: holds the splits train; name one's folder"):
         read_sources([tmp_path / "split"])
 
 
@@ -129,8 +151,8 @@ def test_rows_of_another_type_are_left_out(tmp_path):
         "imitation",
         "self_critic",
     ]
-    with pytest.raises(BadInput, match="line 1: 'type' is 'poem'; give imitation, self_critic, realignment"):
-        read_file(written(tmp_path / "bad.jsonl", {**ROW, "type": "poem"}))
+    foreign = read_file(written(tmp_path / "foreign.jsonl", {**ROW, "type": "poem"})).groups
+    assert [group.type for group in foreign] == ["imitation"]  # another data set's field of that name
 
 
 def test_the_order_of_rows_is_kept_in_json(tmp_path):

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from agents.errors import BadInput
+
 ROOT = Path(__file__).parents[2]
 TIMED = ("seconds", "train_runtime", "train_tokens_per_second")
 NINE_STEPS = ("--epochs", "2", "--groups-per-step", "2", "--responses", "2", "--learning-rate", "1e-2")
@@ -82,8 +84,6 @@ def test_what_is_not_the_same_training_is_refused_in_one_line(run, data, tmp_pat
 
 
 def test_nothing_to_go_on_from(align, tmp_path):
-    from agents.errors import BadInput
-
     with pytest.raises(BadInput, match="--resume: .* holds no training that was stopped; leave --resume out"):
         align("--resume")
     assert {path.name for path in tmp_path.iterdir()} == {"rated.jsonl"}
