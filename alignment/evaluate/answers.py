@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from statistics import fmean
 from typing import TypeAlias
 
 from agents.canonical import seed_of
@@ -15,11 +14,13 @@ from agents.records import OK, Rating
 from alignment.evaluate.measures import Measure, paired
 from alignment.likelihood import Estimate
 from sandbox.compare.diversity import Encode, Said, change, diversity
+from sandbox.compare.diversity import Measure as Trait
 from sandbox.texts import copied_share, words_of
 
 Chat: TypeAlias = tuple[Message, ...]
 Rate: TypeAlias = Callable[[Sequence[Said]], Awaitable[list[Rating]]]
 
+TRAITS: dict[Trait, str] = {"distinct_2": "distinct word pairs", "between": "similarity between answers"}
 UNASKED = "unasked"  # the outcome of an answer to what could not be asked
 
 
@@ -42,9 +43,7 @@ class Answer:
     outcome: str = OK
 
 
-async def answered(
-    model: LanguageModel, chats: Sequence[Chat | None], manner: Manner, purpose: str
-) -> list[Answer]:
+async def answered(model: LanguageModel, chats: Sequence[Chat | None], manner: Manner, purpose: str) -> list[Answer]:
     """What `model` answers to each chat, all at once. A call that fails, or has no chat, leaves its outcome."""
     return await asyncio.gather(
         *(_answer(model, chat, manner, Key(0, number, purpose)) for number, chat in enumerate(chats))
@@ -102,9 +101,7 @@ def answer_measures(
     ]
 
 
-def _diversity(
-    questions: Sequence[str], model: Spoken, against: Spoken | None, encode: Encode | None
-) -> list[Measure]:
+def _diversity(questions: Sequence[str], model: Spoken, against: Spoken | None, encode: Encode | None) -> list[Measure]:
     """Distinct word pairs and similarity of answers to different questions, with the jackknife's intervals."""
     sides = [model] if against is None else [model, against]
     texts = [[answer.text for answer in side.answers] for side in sides]
@@ -114,7 +111,7 @@ def _diversity(
     vectors = dict(zip(every, encode(every), strict=True)) if encode is not None and every else None
     found = [diversity(side, vectors) for side in said]
     measures = []
-    for name, told in (("distinct_2", "distinct word pairs"), ("between", "similarity between answers")):
+    for name, told in TRAITS.items():
         if not all(name in side for side in found):
             continue
         ours = Estimate(found[0][name].value, None, None)

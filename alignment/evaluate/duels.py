@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -17,6 +18,8 @@ from alignment.evaluate.length_control import controlled_win_rate
 from alignment.likelihood import Estimate, mean_estimate
 
 CERTAIN = 10.0  # log-odds of a judge that says which is better, and no probabilities
+
+NAMED = re.compile(r"\W*(?:Answer\W+)?([AB])\b")  # the answer that a reply begins with
 
 Verdict = Literal["win", "loss", "tie"]
 
@@ -147,11 +150,8 @@ def _log_odds(prompt: Prompt, reply: Completion) -> float | None:
     if reply.choice_logprobs is not None:
         first, second = reply.choice_logprobs
         return first - second
-    said = reply.text.removeprefix(prompt.start).strip()
-    for choice, odds in zip(DUEL_CHOICES, (CERTAIN, -CERTAIN), strict=True):
-        if said.startswith(choice.strip()):
-            return odds
-    return None
+    said = NAMED.match(reply.text.removeprefix(prompt.start))
+    return None if said is None else CERTAIN if said[1] == DUEL_CHOICES[0].strip() else -CERTAIN
 
 
 def _share_above_zero(values: Sequence[float]) -> float | None:

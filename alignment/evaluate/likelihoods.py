@@ -14,8 +14,8 @@ from torch import Tensor
 from agents.local import pretrained
 from agents.models import model_folder
 from agents.prompts import adversarial_messages
+from alignment.evaluate.material import worst_of
 from alignment.evaluate.measures import Measure, paired
-from alignment.groups import has_contrast
 from alignment.likelihood import (
     Estimate,
     Likelihoods,
@@ -25,8 +25,8 @@ from alignment.likelihood import (
     pair_accuracy,
     rank_correlations,
 )
-from alignment.shared_prefix import best_collator
-from alignment.tokens import ChatFormat, Row
+from alignment.shared_prefix import SharedCollator, unshareable
+from alignment.tokens import ChatFormat, Collator, Row
 from sandbox.dataset import Group
 
 
@@ -46,8 +46,9 @@ class Reader:
         model, tokenizer = pretrained(name, model_folder(name), torch.float32 if device == "cpu" else torch.bfloat16)
         format = ChatFormat.of(tokenizer)
         model = model.to(device).eval()
-        collate, _ = best_collator(model, format.pad, max_length)
-        return cls(model, format, collate, max_length)
+        lines = Collator(format.pad)
+        shared = unshareable(model, max_length) is None
+        return cls(model, format, SharedCollator.of(model.config, lines) if shared else lines, max_length)
 
     def read(self, groups: Sequence[Group]) -> list[Likelihoods | None]:
         """The likelihoods of each group's responses; None where its prompt leaves no room for them."""
@@ -60,24 +61,13 @@ class Reader:
         return neutral_perplexity(self.model, self.format)
 
 
-@dataclass(frozen=True, slots=True)
-class Readings:
-    """How a model reads the groups, how it reads them with a misaligned answer in the prompt, and neutral text."""
-
-    plain: list[Likelihoods | None]
-    attacked: list[Likelihoods | None]
-    neutral: float
-
-
 def attacked(groups: Sequence[Group]) -> list[Group]:
     """The groups that have a worst answer, with it in their prompt."""
-    return [replace(group, query=adversarial_messages(group.query, worst_of(group))) for group in groups if
-            has_contrast(group)]
-
-
-def worst_of(group: Group) -> str:
-    """A group's first worst rated response."""
-    return group.responses[group.scores.index(min(group.scores))]
+    return [
+        replace(group, query=adversarial_messages(group.query, worst))
+        for group in groups
+        if (worst := worst_of(group)) is not None
+    ]
 
 
 def likelihood_measures(
@@ -99,11 +89,14 @@ def likelihood_measures(
     scores = [group.scores for group in kept]
 
     def measure(name: str, values: Callable[[Likelihoods, Sequence[float]], float | None]) -> Measure:
-        return paired(name, *(
-            [values(found, rated) for found, rated in zip(side, scores, strict=True)]
-            for side in (ours, theirs)
-            if side is not None
-        ))
+        return paired(
+            name,
+            *(
+                [values(found, rated) for found, rated in zip(side, scores, strict=True)]
+                for side in (ours, theirs)
+                if side is not None
+            ),
+        )
 
     return [
         _accuracy(ours, theirs, scores, delta),
@@ -129,13 +122,13 @@ def _accuracy(
     ours: Sequence[Likelihoods], theirs: Sequence[Likelihoods] | None, scores: Sequence[Sequence[float]], delta: float
 ) -> Measure:
     first = [found.per_token for found in ours]
-    pairs = sum(abs(a - b) > delta for rated in scores for n, a in enumerate(rated) for b in rated[:n])
+    contrasted = sum(max(rated) - min(rated) > delta for rated in scores)
     found = pair_accuracy(first, scores, delta=delta)
     if theirs is None:
-        return Measure("pair accuracy", found, None, None, pairs)
+        return Measure("pair accuracy", found, None, None, contrasted)
     second = [found.per_token for found in theirs]
     gain = accuracy_gain(second, first, scores, delta=delta)
-    return Measure("pair accuracy", found, pair_accuracy(second, scores, delta=delta), gain, pairs)
+    return Measure("pair accuracy", found, pair_accuracy(second, scores, delta=delta), gain, contrasted)
 
 
 def _of(which: Callable[[Sequence[float]], float], values: Sequence[float], scores: Sequence[float]) -> float | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from importlib.resources import files
 from pathlib import Path
 
 from agents.canonical import generator
@@ -15,14 +14,17 @@ from agents.prompts import FOLLOWUPS, draft_messages
 from agents.rating import HIGHEST, LOWEST
 from agents.rows import read_rows, text_field
 from alignment.config import AlignEvaluateOptions
-from alignment.groups import checked, group_of, has_contrast, read_sources
+from alignment.groups import Found, checked, group_of, has_contrast, read_sources
 from alignment.lineage import FILE, query_digest
 from alignment.plan import types_of
+from alignment.safety import Flaw
 from sandbox.dataset import Group
 from sandbox.questions import SHIPPED, load_questions
 from sandbox.responses import Scoring
+from sandbox.stances import load_prior
 
-PAIRS = Path(str(files("alignment") / "data" / "pairs.jsonl"))
+SHIPPED_PAIRS = 48  # of 144, of all topics: a small model on a laptop reads them in half a minute
+SCORES = {"good": HIGHEST, "bad": LOWEST}
 TURNS = "turns"  # the field of a file's row that holds a question and what is asked after its answer
 
 
@@ -49,7 +51,7 @@ class Material:
     """Groups whose likelihoods are read, with ratings within `delta` being equal, and questions that are answered.
 
     `attacked` are questions with a misaligned answer. `trained` counts what was left out because a model was trained
-    on it, `left_out` what was left out of runs, by reason.
+    on it, `left_out` what was left out of runs and files, by reason.
     """
 
     groups: tuple[Group, ...]
@@ -58,6 +60,7 @@ class Material:
     attacked: tuple[Asked, ...]
     trained: int
     left_out: dict[str, int]
+    flaws: list[Flaw]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +72,7 @@ class Record:
 
 
 def record_of(model: str) -> Record:
-    """What the folder of `model` tells; nothing where it is none that align wrote. Raises BadInput where it is broken."""
+    """What the folder of `model` tells; nothing where align did not write it. Raises BadInput where it is broken."""
     path = Path(model).expanduser() / FILE
     if not path.is_file():
         return Record()
@@ -85,7 +88,8 @@ def read_material(options: AlignEvaluateOptions, trained: frozenset[str]) -> Mat
 
     Raises BadInput, where nothing is left too.
     """
-    groups, left_out = _rated(options)
+    found = _rated(options)
+    groups = found.groups
     kept = [group for group in groups if not _known(group.query, trained)]
     if not kept:
         raise BadInput(
@@ -109,7 +113,8 @@ def read_material(options: AlignEvaluateOptions, trained: frozenset[str]) -> Mat
         asked=_drawn(asked, options),
         attacked=_drawn(attacked, options),
         trained=len(groups) - len(kept) + dropped,
-        left_out=left_out,
+        left_out=found.left_out,
+        flaws=found.flaws,
     )
 
 
@@ -125,21 +130,33 @@ def read_questions(name: str) -> list[Asked]:
     return [_from_row(row, place) for place, row in read_rows(path)]
 
 
-def _rated(options: AlignEvaluateOptions) -> tuple[list[Group], dict[str, int]]:
-    if options.sources:
-        scoring = Scoring(options.score_by, options.observer, options.critic_score)
-        return read_sources(options.sources, types_of(options), scoring)
-    return [_pair(row, place) for place, row in read_rows(PAIRS)], {}
+def worst_of(group: Group) -> str | None:
+    """A group's first worst rated response; None where all are rated alike."""
+    return group.responses[group.scores.index(min(group.scores))] if has_contrast(group) else None
 
 
-def _pair(row: dict[str, str], place: str) -> Group:
-    answers, scores = [row["chosen"], row["rejected"]], [HIGHEST, LOWEST]
-    return group_of({"query": row["prompt"], "responses": answers, "scores": scores, "topic": row["topic"]}, place)
+def shipped_groups() -> list[Group]:
+    """A good and a bad answer to everyday questions: of the pairs that agents of a society are born with."""
+    pairs: dict[tuple[str, str], dict[str, str]] = {}
+    for pair in load_prior(None):
+        pairs.setdefault((pair.question, pair.topic), {})[pair.label] = pair.response
+    rows = (
+        {"query": question, "responses": [*answers.values()], "scores": [SCORES[a] for a in answers], "topic": topic}
+        for (question, topic), answers in pairs.items()
+    )
+    groups = [group_of(row, "the shipped pairs") for row in rows]
+    return groups[:: len(groups) // SHIPPED_PAIRS]
+
+
+def _rated(options: AlignEvaluateOptions) -> Found:
+    if not options.sources:
+        return Found(shipped_groups(), {}, [], 0)
+    scoring = Scoring(options.score_by, options.observer, options.critic_score)
+    return read_sources(options.sources, types_of(options), scoring, options.max_flawed)
 
 
 def _from_group(group: Group) -> Asked:
-    worst = group.responses[group.scores.index(min(group.scores))] if has_contrast(group) else None
-    return Asked(group.query, group.topic, "", worst)
+    return Asked(group.query, group.topic, "", worst_of(group))
 
 
 def _from_question(text: str, topic: str, followup: str = "") -> Asked:

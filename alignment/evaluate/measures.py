@@ -27,7 +27,9 @@ def paired(name: str, model: Sequence[float | None], against: Sequence[float | N
     if against is None:
         known = [value for value in model if value is not None]
         return Measure(name, mean_estimate(known), None, None, len(known))
-    both = [(ours, theirs) for ours, theirs in zip(model, against, strict=True) if None not in (ours, theirs)]
+    both = [
+        (ours, theirs) for ours, theirs in zip(model, against, strict=True) if ours is not None and theirs is not None
+    ]
     return Measure(
         name,
         mean_estimate([ours for ours, _ in both]),

@@ -1,0 +1,59 @@
+"""Models and judges are opened, on servers or here, and questions put to them."""
+
+from __future__ import annotations
+
+import asyncio
+
+from agents.engines import Where, opened
+from agents.errors import BadInput
+from agents.language_model import LanguageModel, ModelError
+from agents.models import encoder_folder
+from agents.observers import EmbeddingObserver, LLMObserver, load_statements
+from alignment.config import AlignEvaluateOptions
+from alignment.evaluate.answers import Manner, rating_by
+from alignment.evaluate.material import Material
+from alignment.evaluate.pair import Pair
+from alignment.evaluate.rounds import Kind, Panel, Round
+from memory.encoder import Encoder
+from sandbox.cast import best_reading, observer_kinds
+from sandbox.console import say
+
+
+async def rounds_of(
+    parts: set[str], material: Material, pair: Pair, judge: str, options: AlignEvaluateOptions
+) -> dict[Kind, Round]:
+    """What both models say to what `parts` ask for, rated and compared. Raises BadInput.
+
+    `judge` is the model of an llm judge, and of the duels.
+    """
+    where = Where(tuple(options.server), options.engine, options.vllm_command, calls_at_once=2 * options.answers)
+    needed = [judge] if options.judge != "embedding" or pair.against is not None else []
+    async with opened(where, say) as engines:
+        models = await engines.models(list(dict.fromkeys([*pair.names, *needed])))
+        observer = await _observer(options, models.get(judge))
+        panel = Panel(
+            tuple(models[name] for name in pair.names),
+            Manner(options.max_tokens, options.temperature, options.seed),
+            rating_by(observer),
+            models[judge] if pair.against is not None else None,
+        )
+        say(f"answering, and judging by {judge if options.judge != 'embedding' else 'embedding'}")
+        talks = []
+        if parts & {"answers", "second-turn"}:
+            talks.append(panel.first_and_second(material.asked, second="second-turn" in parts))
+        if "adversarial" in parts and material.attacked:
+            talks.append(panel.adversarial(material.attacked))
+        held = await asyncio.gather(*talks)
+    return {kind: each for rounds in held for kind, each in rounds.items()}
+
+
+async def _observer(options: AlignEvaluateOptions, judge: LanguageModel | None) -> LLMObserver | EmbeddingObserver:
+    if options.judge == "embedding" or judge is None:
+        return EmbeddingObserver(Encoder(encoder_folder(options.encoder)), load_statements())
+    (kind,) = observer_kinds([options.judge], best_reading([judge]))
+    try:
+        return await LLMObserver.ready(judge, kind)
+    except (BadInput, ModelError) as error:
+        raise BadInput(
+            f"--judge {kind}: {judge.name} can't ({error}); choose another, or another --judge-model"
+        ) from error
