@@ -51,9 +51,7 @@ def watched(tmp_path, tokenizer, groups):
         if watching:
             rows = [format.row(group, 100) for group in held_out]
             collate, _ = best_collator(model, format.pad, 100)
-            trainer.add_callback(
-                StabilityWatch(trainer, Watched(rows, collate, format, prompts, 8, judge), between=2)
-            )
+            trainer.add_callback(StabilityWatch(trainer, Watched(rows, collate, format, prompts, 8, judge), between=2))
         trainer.train()
         return trainer
 
