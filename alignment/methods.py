@@ -149,6 +149,8 @@ def _rloo(options: AlignRlooOptions) -> Method:
         learning_rate=(1e-6, 1e-5),
         models=(*held, "judge"),
         rows=options.generations,
-        defaults=baselines.DEFAULTS | SCHEDULE | {"shuffle_dataset": False},
+        defaults=baselines.DEFAULTS
+        | SCHEDULE
+        | {"shuffle_dataset": False, "include_num_input_tokens_seen": "no"},  # TRL counts by itself
         flags={"num_generations": "generations", "max_completion_length": "completion-tokens"},
     )

@@ -7,6 +7,7 @@ meet the same groups in the same order, and are measured alike.
 from __future__ import annotations
 
 import shutil
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict
@@ -50,6 +51,13 @@ def run_training(options: TrainingOptions) -> Path:
 
     Raises BadInput before any training where data, model or options are not usable; nothing is written then.
     """
+    with warnings.catch_warnings():
+        # peft 0.21 and TRL 1.16 ask transformers for a property under its old name.
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+        return _trained(options)
+
+
+def _trained(options: TrainingOptions) -> Path:
     _require_packages(options)
     refuse_used(options.out)
     scoring = Scoring(options.score_by, options.observer, options.critic_score)

@@ -11,9 +11,6 @@ from alignment.config import AlignDpoOptions, AlignRlooOptions, AlignSftOptions,
 from alignment.training import run_training
 from sandbox.config import load
 
-# peft 0.21 and TRL 1.16 ask transformers for a property under its old name.
-pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
-
 OPTIONS = {"stable": AlignStableOptions, "sft": AlignSftOptions, "dpo": AlignDpoOptions, "rloo": AlignRlooOptions}
 
 

@@ -73,8 +73,6 @@ def test_all_parameters_move_and_equal_seeds_give_equal_models(align, small_mode
     assert not all(torch.equal(first[name], other[name]) for name in first)
 
 
-# peft 0.21 asks transformers for a property under its old name.
-@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 def test_lora_leaves_a_plain_model_and_its_adapter(align, small_model):
     out = align("--lora", "--lora-rank", "4", "--epochs", "3", "--learning-rate", "1e-2", "--groups-per-step", "2")
     base = AutoModelForCausalLM.from_pretrained(small_model).state_dict()
