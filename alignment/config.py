@@ -126,7 +126,7 @@ class AlignEvaluateOptions(ReadOptions):
     )
     against: str | None = Field(None, description="model to compare with (the base that MODEL was trained from)")
     measure: Names = Field(
-        [], description="only this (repeatable): likelihood, answers, second-turn, adversarial (all)"
+        [], description="only this (repeatable): likelihood, abilities, answers, second-turn, adversarial (all)"
     )
     include_trained: CliImplicitFlag[bool] = Field(
         False, description="also measure on queries that a model was trained on"

@@ -11,6 +11,7 @@ from typing import Any
 from agents.errors import BadInput
 from agents.models import EMBEDDED_MODEL, encoder_folder, root_model
 from alignment.config import AlignEvaluateOptions
+from alignment.evaluate.abilities import ability_groups, ability_measures
 from alignment.evaluate.answers import answer_measures
 from alignment.evaluate.duels import WinRate, by_topic, win_rate
 from alignment.evaluate.items import likelihood_section, round_section
@@ -24,9 +25,10 @@ from memory.encoder import Encoder
 from sandbox.console import say, table_console
 from sandbox.folders import write_whole
 
-PARTS = ("likelihood", "answers", "second-turn", "adversarial")
+PARTS = ("likelihood", "abilities", "answers", "second-turn", "adversarial")
 TITLES = {
     "likelihood": "rated answers",
+    "abilities": "general ability, share of right answers",
     "adversarial likelihood": "rated answers, a misaligned one in the prompt",
     "first turn": "fresh answers",
     "second turn": "fresh answers, second turn",
@@ -49,7 +51,7 @@ def run_evaluate(options: AlignEvaluateOptions) -> None:
     for line in _told(material, pair):
         say(line)
     sections: dict[str, Any] = {}
-    if parts & {"likelihood", "adversarial"}:
+    if parts & {"likelihood", "abilities", "adversarial"}:
         sections |= _read(parts, material, pair, options)
     if parts & {"answers", "second-turn", "adversarial"}:
         sections |= _spoken(parts, material, pair, options)
@@ -92,6 +94,7 @@ def _read(parts: set[str], material: Material, pair: Pair, options: AlignEvaluat
         return {}
     sets = {
         "likelihood": material.groups if "likelihood" in parts else (),
+        "abilities": ability_groups() if "abilities" in parts else (),
         "adversarial likelihood": attacked(material.groups) if "adversarial" in parts else (),
     }
     found, neutral = [], []
@@ -107,7 +110,10 @@ def _read(parts: set[str], material: Material, pair: Pair, options: AlignEvaluat
             continue
         sides = [each[title] for each in found]
         against = sides[1] if len(sides) > 1 else None
-        measures = likelihood_measures(groups, sides[0], against, delta=material.delta)
+        if title == "abilities":
+            measures = ability_measures(groups, sides[0], against)
+        else:
+            measures = likelihood_measures(groups, sides[0], against, delta=material.delta)
         if title == "likelihood":
             measures.append(neutral_measure(neutral[0], neutral[1] if len(neutral) > 1 else None))
         table_console().print(measure_table(TITLES[title], measures, *pair.shown, "groups"))
