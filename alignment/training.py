@@ -84,6 +84,7 @@ def _trained(options: TrainingOptions) -> Path:
         stack.callback(_remove_if_empty, checkpoints)  # the trainer makes it, used or not
         groups, rows = [train.groups[n] for n in order], [train.rows[n] for n in order]
         trainer = method.trainer(Lesson(trained_model, tokenizer, groups, rows, judge), args)
+        unshared = getattr(trainer, "unshared", unshared)  # ours may have been told not to
         passed_over = _passed_over(trainer, method, len(order))
         for line in _told(data, found, train, test, across, unshared, passed_over):
             console.print(line)

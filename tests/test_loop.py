@@ -45,7 +45,7 @@ def society(folder: Path) -> Path:
 def aligned(folder: Path, society: Path) -> Path:
     said = run(
         "align", "stable", str(society), "--out", str(folder / "aligned"),
-        "--epochs", "4", "--learning-rate", "5e-5", "--groups-per-step", "2", "--responses", "6", "--test-share", "0.3",
+        "--epochs", "4", "--learning-rate", "5e-5", "--groups-per-step", "1", "--responses", "6", "--test-share", "0.3",
     )  # fmt: skip
     assert "pair accuracy" in said and "perplexity" in said
     return folder / "aligned"

@@ -90,7 +90,7 @@ def test_what_a_method_passes_over_is_counted_and_told(train, tmp_path, capsys):
         ("rloo", ["--groups-per-step", "64"], "--groups-per-step 64: there are .* RLOO takes full steps only"),
         ("stable", ["--judge", "nobody"], "--judge nobody: unknown judge; known: llm:verdict, llm:scale, embedding"),
         ("stable", ["--epochs", "0.01"], "--epochs 0.01: comes to no group at all of"),
-        ("stable", ["--stages", "self_critic"], "no self_critic rows to train on in the data"),
+        ("stable", ["--stages", "self_critic"], "no groups in the data"),
         ("sft", ["--resume"], "--resume: .*trained.checkpoints holds no training that was stopped"),
     ],
 )

@@ -126,7 +126,10 @@ def test_a_served_model_answers_and_its_likelihoods_are_left_out(evaluate, serve
 @pytest.mark.parametrize(
     ("flags", "told"),
     [
-        (("--measure", "taste"), "--measure taste: unknown; known: likelihood, answers, second-turn, adversarial"),
+        (
+            ("--measure", "taste"),
+            "--measure taste: unknown; known: likelihood, abilities, answers, second-turn, adversarial",
+        ),
         (("--judge", "me"), "--judge me: unknown; known: llm, llm:verdict"),
         (("--json-out", "no-such-folder/told.json"), "make the folder first"),
         (("--questions", "nothing.jsonl"), "--questions nothing.jsonl: no such file"),
