@@ -7,12 +7,14 @@ longest length, the end of a turn only where an answer came to it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from datasets import Dataset
 from trl import DPOConfig, DPOTrainer, RLOOConfig, RLOOTrainer, SFTConfig, SFTTrainer
 
 from agents.canonical import generator
+from agents.chat import SETTINGS, ChatTemplate, folded
 from agents.errors import BadInput
 from alignment.judge import Judge
 from alignment.tokens import Row, drawn
@@ -50,9 +52,17 @@ def dpo_rows(visits: Sequence[Row], seed: int) -> list[dict[str, list[int]]]:
     return rows
 
 
-def prompt_rows(visits: Sequence[Group]) -> list[dict[str, list[dict[str, str]]]]:
-    """Each visit's query as TRL's conversational `prompt`, which the tokenizer's chat template renders."""
-    return [{"prompt": [{"role": turn.role, "content": turn.content} for turn in group.query]} for group in visits]
+def prompt_rows(visits: Sequence[Group], template: ChatTemplate) -> list[dict[str, Any]]:
+    """Each visit's query as TRL's conversational `prompt`, and the last turn's text as `question`.
+
+    With `agents.chat.SETTINGS` the chat template renders the prompt as in the token rows. Where `template` folds, the
+    prompt's last turn may hold a system text too, which is nothing that a judge should read.
+    """
+    rows = []
+    for group in visits:
+        turns = folded(group.query) if template.folds else group.query
+        rows.append({"prompt": [asdict(turn) for turn in turns], "question": group.query[-1].content})
+    return rows
 
 
 def sft_trainer(model: Any, args: SFTConfig, visits: Sequence[Row], tokenizer: Any) -> SFTTrainer:
@@ -73,7 +83,7 @@ class _PairsTrainer(DPOTrainer):  # type: ignore[misc]
 def dpo_trainer(model: Any, args: DPOConfig, visits: Sequence[Row], tokenizer: Any, reference: Any) -> DPOTrainer:
     """A trainer of the visits' pairs, DPO or IPO as `args.loss_type` says (TRL takes IPO's means over tokens).
 
-    `reference` is the model it starts from, another copy; None where `model` is an adapter, which is switched off.
+    `reference` is the model it starts from, another copy; None where `model` has an adapter, which TRL copies.
     Raises BadInput where no visit has a pair.
     """
     rows = dpo_rows(visits, args.seed)
@@ -86,26 +96,33 @@ def rloo_trainer(model: Any, args: RLOOConfig, visits: Sequence[Group], tokenize
     """A trainer that samples answers to the visits' queries and has `judge` rate them (arXiv 2402.14740).
 
     The advantage of an answer is its rating less `args.beta` times its summed log-ratio to the start, minus the mean
-    of the same over the other answers to its query. An answer without a rating teaches nothing. TRL takes full steps
-    only; raises BadInput where the visits don't fill one.
+    of the same over the other answers to its query. An answer without a rating teaches nothing, and is no other's
+    measure; `unrated` in the log is the share of such. TRL takes full steps only; raises BadInput where the visits
+    don't fill one.
     """
     step = args.generation_batch_size // args.num_generations
     if len(visits) < step:
         raise BadInput(f"--groups-per-step {step}: there are {len(visits)} to train on, and RLOO takes full steps only")
+    args.chat_template_kwargs = SETTINGS
+    template = ChatTemplate.of(tokenizer, tokenizer.name_or_path)
     return RLOOTrainer(
         model,
         reward(judge),
         args,
-        train_dataset=Dataset.from_list(prompt_rows(visits)),
+        train_dataset=Dataset.from_list(prompt_rows(visits, template)),
         processing_class=tokenizer,
     )
 
 
 def reward(judge: Judge) -> Callable[..., list[float | None]]:
-    """TRL's reward function: what `judge` says of the answers to the last question of their prompts."""
+    """TRL's reward function: what `judge` says of the answers to the rows' questions."""
 
-    def rated(prompts: Sequence[Any], completions: Sequence[Any], **_: Any) -> list[float | None]:
-        return judge.rate([prompt[-1]["content"] for prompt in prompts], [reply[0]["content"] for reply in completions])
+    def rated(
+        question: Sequence[str], completions: Sequence[Any], log_metric: Callable[[str, float], None], **_: Any
+    ) -> list[float | None]:
+        ratings = judge.rate(question, [reply[0]["content"] for reply in completions])
+        log_metric("unrated", ratings.count(None) / len(ratings))
+        return ratings
 
     rated.__name__ = judge.name
     return rated

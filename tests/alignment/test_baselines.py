@@ -4,6 +4,8 @@ import pytest
 import torch
 from trl import DPOConfig, RLOOConfig, SFTConfig
 
+from agents.chat import ChatTemplate
+from agents.language_model import Message
 from agents.records import Rating
 from alignment.baselines import (
     DEFAULTS,
@@ -17,7 +19,9 @@ from alignment.baselines import (
 )
 from alignment.judge import Judge
 from alignment.tokens import ChatFormat, Row
-from tests.alignment.conftest import make_group, make_model
+from alignment.weights import with_adapter
+from sandbox.dataset import Group
+from tests.alignment.conftest import make_group, make_model, make_tokenizer
 
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 
@@ -68,9 +72,44 @@ def test_the_tokens_are_those_of_stable_alignment(tokenizer):
     assert tokenizer.decode(pair["prompt_ids"]) == text
     assert tokenizer.decode(pair["chosen_ids"]) == "Ask her first.<|im_end|>"
     assert tokenizer.decode(pair["rejected_ids"]) == "Lie about it."  # it was cut off: no end of turn
-    (prompt,) = prompt_rows([group])
-    rendered = tokenizer.apply_chat_template(prompt["prompt"], add_generation_prompt=True)["input_ids"]
-    assert rendered == pair["prompt_ids"]
+
+
+TURN = "<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n"
+TEMPLATES = {  # as far as they matter here
+    "SmolLM2": "{% for message in messages %}" + TURN + "{% endfor %}",
+    "Llama 3": "{{ date_string | default('today') }}{% for message in messages %}" + TURN + "{% endfor %}",
+    "Gemma 2": "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
+    "{% for message in messages %}" + TURN + "{% endfor %}",
+    "losing the system turn": "{% for message in messages if message['role'] != 'system' %}" + TURN + "{% endfor %}",
+}
+OPENINGS = {"plain": "", "Qwen 3": "{% if enable_thinking is false %}<think></think>{% endif %}"}
+
+
+@pytest.mark.parametrize("opening", OPENINGS.values(), ids=OPENINGS)
+@pytest.mark.parametrize("template", TEMPLATES.values(), ids=TEMPLATES)
+def test_reinforcement_asks_with_the_same_tokens(settings, template, opening):
+    tokenizer = make_tokenizer()
+    reply = "{% if add_generation_prompt %}<|im_start|>assistant\n" + opening + "{% endif %}"
+    tokenizer.chat_template = template + reply
+    query = (Message("system", "Be kind."), Message("user", "May I?"))
+    group = Group(query, ("Ask her first.",), (6.0,), (True,), ("",), "May I?")
+    model = make_model(len(tokenizer))
+    given, asked = [], []
+    model.register_forward_pre_hook(lambda _, args, inputs: given.append(inputs["input_ids"]), with_kwargs=True)
+    args = RLOOConfig(**settings, max_steps=1, per_device_train_batch_size=2, num_generations=2, beta=0.0)
+    judge = Judge("deaf", "none", lambda pairs: asked.extend(pairs) or [Rating(4.0, None)] * len(pairs), "alignment")
+    rloo_trainer(model, args, [group], tokenizer, judge).train()
+    row = ChatFormat.of(tokenizer).row(group, 200)
+    assert given[0].tolist() == [[*row.prompt]] * 2
+    assert {question for question, _ in asked} == {"May I?"}  # without what was folded into it
+
+
+def test_what_the_judge_is_asked_is_the_last_turn(tokenizer):
+    query = (Message("user", "May I?"), Message("assistant", "Yes."), Message("user", "Why?"))
+    group = Group(query, ("Ask her first.",), (6.0,), (True,), ("",), "May I?")
+    (row,) = prompt_rows([group], ChatTemplate.of(tokenizer, "tiny"))
+    assert row["question"] == "Why?"
+    assert [turn["content"] for turn in row["prompt"]] == ["May I?", "Yes.", "Why?"]
 
 
 def test_fine_tuning_learns(settings, groups, tokenizer, model):
@@ -141,6 +180,7 @@ def test_reinforcement_follows_its_judge(settings, groups, tokenizer, model):
 
 
 def test_an_answer_without_a_rating_teaches_nothing(settings, groups, tokenizer, model):
+    """Nor does the one beside it, which then has no other to be measured by. Taken for 0 it would teach both."""
     before = {name: value.clone() for name, value in model.named_parameters()}
     args = RLOOConfig(
         **settings,
@@ -152,6 +192,41 @@ def test_an_answer_without_a_rating_teaches_nothing(settings, groups, tokenizer,
         learning_rate=1e-2,
         beta=0.0,
     )
-    unrated = Judge("mute", "none", lambda pairs: [Rating(None, None)] * len(pairs), "alignment")
-    rloo_trainer(model, args, groups, tokenizer, unrated).train()
+    half = Judge(
+        "half mute", "none", lambda p: [Rating(6.0 if n % 2 else None, None) for n in range(len(p))], "alignment"
+    )
+    trainer = rloo_trainer(model, args, groups, tokenizer, half)
+    trainer.train()
     assert all(torch.equal(value, before[name]) for name, value in model.named_parameters())
+    logged = [line for line in trainer.state.log_history if "reward" in line]
+    assert [(line["unrated"], line["reward"]) for line in logged] == [(0.5, 6.0)] * 2
+
+
+def test_an_answer_is_measured_by_the_others(settings, groups, tokenizer, model):
+    """By hand: 2, 3, 7 and none: 2 − (3 + 7)/2 = −3, 3 − (2 + 7)/2 = −1.5, 7 − (2 + 3)/2 = 4.5."""
+    args = RLOOConfig(
+        **settings,
+        shuffle_dataset=False,
+        max_steps=1,
+        per_device_train_batch_size=4,
+        num_generations=4,
+        max_completion_length=4,
+        beta=0.0,
+    )
+    ratings = [Rating(value, None) for value in (2.0, 3.0, 7.0, None)]
+    judge = Judge("by hand", "none", lambda _: ratings, "alignment")
+    trainer = rloo_trainer(model, args, groups[:1], tokenizer, judge)
+    trainer.train()
+    assert [*trainer._logs["advantages"]] == [-3.0, -1.5, 4.5, 0.0]  # TRL tells nobody else of them
+
+
+def test_an_adapter_is_held_to_the_model_without_it(settings, groups, tokenizer, model):
+    rows = [ChatFormat.of(tokenizer).row(group, 100) for group in groups]
+    args = DPOConfig(**settings, num_train_epochs=4, per_device_train_batch_size=6, learning_rate=1e-2, beta=0.5)
+    trainer = dpo_trainer(with_adapter(model, 4), args, rows, tokenizer, None)
+    before = {name: value.clone() for name, value in trainer.model.named_parameters()}
+    trainer.train()
+    assert losses(trainer)[0] == pytest.approx(math.log(2), rel=1e-5)
+    assert losses(trainer)[-1] < losses(trainer)[0]
+    moved = {name for name, value in trainer.model.named_parameters() if not torch.equal(value, before[name])}
+    assert moved == {name for name in before if ".default." in name}  # the adapter, all of it, and nothing else
