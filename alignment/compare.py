@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from rich.table import Table
@@ -13,13 +12,13 @@ from rich.table import Table
 from agents.errors import BadInput
 from alignment.config import AlignCompareOptions
 from alignment.likelihood import Estimate
-from alignment.report.curves import PICTURES, side_by_side
+from alignment.report.curves import side_by_side
 from alignment.report.sides import Change, Comparison, Side, compared, read_training
 from alignment.report.words import bytes_told, duration, label, with_interval
 from sandbox.console import table_console
 from sandbox.folders import write_whole
+from sandbox.side_by_side import require_writable, shown_names
 
-LONGEST = 24  # characters of a name; the middle of longer ones is left out
 MISSING = "–"
 OF_LANGUAGE = "neutral_perplexity"  # the quality that tells of stability
 ONLY_WRITTEN = ("pair_accuracy", OF_LANGUAGE, "best_sum", "worst_sum")  # not among the other rows of quality
@@ -29,8 +28,8 @@ def run_compare(options: AlignCompareOptions) -> None:
     """Print the trainings side by side, and write what is asked for. Raises BadInput; nothing is written then."""
     if len(options.sources) < 2:
         raise BadInput(f"{len(options.sources)} folder to compare: name two or more, the baseline first")
-    _require_writable(options.json_out, options.plot)
-    names = shown_names(options.sources)
+    require_writable(options.json_out, options.plot)
+    names = shown_names([folder.resolve().name for folder in options.sources])
     trainings = dict(zip(names, map(read_training, options.sources), strict=True))
     comparison = compared(trainings)
     table_console().print(table(comparison))
@@ -54,14 +53,6 @@ def table(comparison: Comparison) -> Table:
                 shown.add_row(told, *cells)
         shown.add_section()
     return shown
-
-
-def shown_names(folders: Sequence[Path]) -> list[str]:
-    """What trainings are called beside each other: a letter each, since folders may have one name."""
-    half = LONGEST // 2
-    names = [folder.resolve().name for folder in folders]
-    short = [name if len(name) <= LONGEST else f"{name[:half]}…{name[1 - half :]}" for name in names]
-    return [f"{chr(ord('A') + number)} {name}" for number, name in enumerate(short)]
 
 
 Rows = Iterator[tuple[str, list[str]]]
@@ -121,11 +112,3 @@ def _estimate(found: Estimate | None) -> str:
 
 def _told(value: Any, form: Callable[[Any], str]) -> str:
     return MISSING if value is None else form(value)
-
-
-def _require_writable(json_out: Path | None, plot: Path | None) -> None:
-    for path in (json_out, plot):
-        if path is not None and not path.parent.is_dir():
-            raise BadInput(f"{path}: No such file or folder to write to; make the folder first")
-    if plot is not None and plot.suffix not in PICTURES:
-        raise BadInput(f"--plot {plot}: no kind of picture; end it in one of {', '.join(PICTURES)}")

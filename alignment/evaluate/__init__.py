@@ -24,6 +24,7 @@ from alignment.safety import counted
 from memory.encoder import Encoder
 from sandbox.console import say, table_console
 from sandbox.folders import write_whole
+from sandbox.side_by_side import require_writable
 
 PARTS = ("likelihood", "abilities", "answers", "second-turn", "adversarial")
 TITLES = {
@@ -67,8 +68,7 @@ def _parts(options: AlignEvaluateOptions) -> set[str]:
         unknown = [name for name in given if name not in known]
         if unknown:
             raise BadInput(f"--{what} {unknown[0]}: unknown; known: {', '.join(known)}")
-    if options.json_out is not None and not options.json_out.parent.is_dir():
-        raise BadInput(f"{options.json_out}: No such file or folder to write to; make the folder first")
+    require_writable(options.json_out)
     return set(options.measure or PARTS)
 
 

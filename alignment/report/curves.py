@@ -25,7 +25,6 @@ STYLES = {"-": "–", ":": "⋯", "--": "- -"}  # and how they are told in a lin
 INK, FAINT, LINE = "#1f1e1b", "#66625b", "#e3e0d9"
 VARIABLES = {INK: "--ink", FAINT: "--faint", LINE: "--line"} | {c: f"--series-{n}" for n, c in enumerate(COLOURS)}
 
-PICTURES = (".png", ".svg", ".pdf")  # kinds that several trainings are drawn as
 STYLE: dict[Any, Any] = {
     "text.parse_math": False,  # names are shown as they are, never as formulas
     "svg.fonttype": "none",  # text stays text

@@ -20,20 +20,18 @@ from sandbox.compare.pairing import Run, pair, part_of, read_run
 from sandbox.compare.tables import change_table, comparison_table, course_tables, plateau_table, revision_table
 from sandbox.console import table_console
 from sandbox.folders import write_whole
+from sandbox.side_by_side import require_writable, shown_names
 from sandbox.texts import Part
 
 if TYPE_CHECKING:
     from sandbox.config import ReplayCompareOptions
-
-PICTURES = (".png", ".svg", ".pdf")
-LONGEST = 24  # characters of a name in tables and pictures; the middle of longer ones is left out
 
 
 def main(options: ReplayCompareOptions) -> int:
     """`replay compare`: print the first run against each of the others and all by round; write what is asked for."""
     if len(options.runs) < 2:
         raise BadInput(f"{len(options.runs)} run to compare: name two or more, the baseline first")
-    _require_writable(options.json_out, options.plot)
+    require_writable(options.json_out, options.plot)
     runs = list(map(read_run, options.runs))
     for other in runs[1:]:  # refused before minutes of encoding
         pair(runs[0], other, options.part)
@@ -44,7 +42,7 @@ def main(options: ReplayCompareOptions) -> int:
         compared((runs[0], other), (courses[0], went), vectors, options.part)
         for other, went in zip(runs[1:], courses[1:], strict=True)
     ]
-    by_name = dict(zip(_names(runs), courses, strict=True))
+    by_name = dict(zip(shown_names([run.name for run in runs]), courses, strict=True))
     _print(comparisons, by_name)
     if options.json_out is not None:
         write_whole(options.json_out, f"[{', '.join(map(to_json, comparisons))}]\n")
@@ -95,21 +93,6 @@ def _encoded(runs: Sequence[Run], part: Part, encode: Encode | None) -> Vectors 
     if encode is None or not texts:
         return None
     return dict(zip(texts, encode(texts), strict=True))
-
-
-def _require_writable(json_out: Path | None, plot: Path | None) -> None:
-    for path in (json_out, plot):
-        if path is not None and not path.parent.is_dir():
-            raise BadInput(f"{path}: No such file or folder to write to; make the folder first")
-    if plot is not None and plot.suffix not in PICTURES:
-        raise BadInput(f"--plot {plot}: no kind of picture; end it in one of {', '.join(PICTURES)}")
-
-
-def _names(runs: Sequence[Run]) -> list[str]:
-    """What the runs are called beside each other: a letter each, since names may be long, or the same."""
-    half = LONGEST // 2
-    names = [name if len(name) <= LONGEST else f"{name[:half]}…{name[1 - half :]}" for name in (r.name for r in runs)]
-    return [f"{chr(ord('A') + number)} {name}" for number, name in enumerate(names)]
 
 
 def _print(comparisons: Sequence[Comparison], courses: dict[str, Course]) -> None:
