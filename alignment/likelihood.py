@@ -143,7 +143,7 @@ def pair_accuracy(
     """
     counts = [_pairs(ours, theirs, delta) for ours, theirs in zip(loglik, scores, strict=True)]
     kept = np.array([count for count in counts if count[1]], dtype=float).reshape(-1, 2).T
-    return _estimate(list(kept), lambda right, pairs, axis=-1: right.sum(axis) / pairs.sum(axis), seed)
+    return estimate(list(kept), lambda right, pairs, axis=-1: right.sum(axis) / pairs.sum(axis), seed)
 
 
 def accuracy_gain(
@@ -160,7 +160,7 @@ def accuracy_gain(
         for old, new, theirs in zip(before, after, scores, strict=True)
     ]
     kept = np.array([count for count in counts if count[1]], dtype=float).reshape(-1, 3).T
-    return _estimate(
+    return estimate(
         list(kept), lambda new, pairs, old, axis=-1: (new.sum(axis) - old.sum(axis)) / pairs.sum(axis), seed
     )
 
@@ -176,7 +176,7 @@ def rank_correlations(loglik: Sequence[Sequence[float]], scores: Sequence[Sequen
 
 def mean_estimate(values: Sequence[float], *, seed: int = 0) -> Estimate | None:
     """The mean of `values`, one of each group or question, which the interval resamples. None where there are none."""
-    return _estimate([np.array(values, dtype=float)], lambda column, axis=-1: column.mean(axis), seed)
+    return estimate([np.array(values, dtype=float)], lambda column, axis=-1: column.mean(axis), seed)
 
 
 def _tau(loglik: Sequence[float], scores: Sequence[float]) -> float | None:
@@ -192,19 +192,27 @@ def _pairs(loglik: Sequence[float], scores: Sequence[float], delta: float) -> tu
     return sum((1 + float(sign)) / 2 for sign in signs), len(different)
 
 
-def _estimate(columns: list[NDArray[Any]], statistic: Callable[..., Any], seed: int) -> Estimate | None:
-    groups = columns[0].size
-    if groups == 0:
+def estimate(
+    columns: Sequence[NDArray[Any]],
+    statistic: Callable[..., Any],
+    seed: int,
+    *,
+    vectorized: bool = True,
+    resamples: int = RESAMPLES,
+) -> Estimate | None:
+    """`statistic` of the columns, which are resampled together by item; None where they are empty."""
+    items = columns[0].size
+    if items == 0:
         return None
     value = float(statistic(*columns))
-    if groups == 1:
+    if items == 1:
         return Estimate(value, None, None)
     interval = bootstrap(
         columns,
         statistic,
         paired=True,
-        vectorized=True,
-        n_resamples=RESAMPLES,
+        vectorized=vectorized,
+        n_resamples=resamples,
         method="percentile",
         rng=np.random.default_rng(seed),
     ).confidence_interval

@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
-from scipy.stats import bootstrap
 
-from alignment.likelihood import Estimate
+from alignment.likelihood import Estimate, estimate
 
 RESAMPLES = 1000  # a fit each
 SHRINKAGE = 0.1  # pulls the effect of length to 0, so that it stays finite where length alone decides
@@ -24,21 +23,7 @@ def controlled_win_rate(wins: Sequence[float], lengths: Sequence[float], *, seed
     there are no duels, no interval where there are fewer than two.
     """
     columns = np.array(wins, dtype=float), np.array(lengths, dtype=float)
-    if not columns[0].size:
-        return None
-    value = _win_rate(*columns)
-    if columns[0].size == 1:
-        return Estimate(value, None, None)
-    interval = bootstrap(
-        columns,
-        _win_rate,
-        paired=True,
-        vectorized=False,
-        n_resamples=RESAMPLES,
-        method="percentile",
-        rng=np.random.default_rng(seed),
-    ).confidence_interval
-    return Estimate(value, float(interval.low), float(interval.high))
+    return estimate(columns, _win_rate, seed, vectorized=False, resamples=RESAMPLES)
 
 
 def _win_rate(wins: NDArray[np.float64], lengths: NDArray[np.float64]) -> float:
