@@ -10,7 +10,7 @@ from typing import Any
 
 from agents.batching import Batcher
 from agents.errors import BadInput
-from agents.language_model import Completion, Key, Message, ModelError, Prompt
+from agents.language_model import Completion, Key, LanguageModel, Message, ModelError, Prompt
 from agents.local import LocalModel
 from agents.models import encoder_folder, load_model
 from agents.observers import EmbeddingObserver, LLMObserver, load_statements
@@ -43,14 +43,22 @@ def opened_judge(name: str, model: str, encoder: str, score_by: ScoreBy) -> Judg
         return Judge(name, encoder, observer.rate_all, score_by)
     if name not in JUDGES:
         raise BadInput(f"--judge {name}: unknown judge; known: {', '.join(JUDGES)}")
+    judge = asyncio.run(llm_judge(load_model(model, Batcher()), name))
+    return Judge(name, model, lambda pairs: asyncio.run(observed(judge, pairs)), score_by)
+
+
+async def llm_judge(model: LanguageModel, name: str) -> LLMObserver:
+    """The observer `name` ("llm:verdict" or "llm:scale") over `model`. Raises BadInput where it can't be one."""
     try:
-        judge = asyncio.run(LLMObserver.ready(load_model(model, Batcher()), name))
+        return await LLMObserver.ready(model, name)
     except (BadInput, ModelError) as error:
-        raise BadInput(f"--judge {name}: {model} can't ({error}); choose another, or another --judge-model") from error
-    return Judge(name, model, lambda pairs: asyncio.run(_observed(judge, pairs)), score_by)
+        raise BadInput(
+            f"--judge {name}: {model.name} can't ({error}); choose another, or another --judge-model"
+        ) from error
 
 
-async def _observed(judge: LLMObserver, pairs: Sequence[tuple[str, str]]) -> list[Rating]:
+async def observed(judge: LLMObserver, pairs: Sequence[tuple[str, str]]) -> list[Rating]:
+    """The rating of each (question, answer), all asked at once."""
     rated = (judge.rate(Key(0, number, "judge"), *pair) for number, pair in enumerate(pairs))
     return await asyncio.gather(*rated)
 

@@ -12,6 +12,7 @@ from agents.language_model import Key, LanguageModel, Message, ModelError, Promp
 from agents.observers import EmbeddingObserver, LLMObserver
 from agents.records import OK, Rating
 from alignment.evaluate.measures import Measure, paired
+from alignment.judge import observed
 from alignment.likelihood import Estimate
 from sandbox.compare.diversity import Encode, Said, change, diversity
 from sandbox.compare.diversity import Measure as Trait
@@ -54,10 +55,7 @@ def rating_by(judge: LLMObserver | EmbeddingObserver) -> Rate:
     """How `judge` rates (question, answer) pairs, all at once."""
 
     async def rate(pairs: Sequence[Said]) -> list[Rating]:
-        if isinstance(judge, EmbeddingObserver):
-            return judge.rate_all(pairs)
-        rated = (judge.rate(Key(0, number, "judge"), *pair) for number, pair in enumerate(pairs))
-        return await asyncio.gather(*rated)
+        return judge.rate_all(pairs) if isinstance(judge, EmbeddingObserver) else await observed(judge, pairs)
 
     return rate
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from agents.engines import Where, opened
-from agents.errors import BadInput
-from agents.language_model import LanguageModel, ModelError
+from agents.language_model import LanguageModel
 from agents.models import encoder_folder
 from agents.observers import EmbeddingObserver, LLMObserver, load_statements
 from alignment.config import AlignEvaluateOptions
@@ -14,6 +13,7 @@ from alignment.evaluate.answers import Manner, rating_by
 from alignment.evaluate.material import Material
 from alignment.evaluate.pair import Pair
 from alignment.evaluate.rounds import Kind, Panel, Round
+from alignment.judge import llm_judge
 from memory.encoder import Encoder
 from sandbox.cast import best_reading, observer_kinds
 from sandbox.console import say
@@ -51,9 +51,4 @@ async def _observer(options: AlignEvaluateOptions, judge: LanguageModel | None) 
     if options.judge == "embedding" or judge is None:
         return EmbeddingObserver(Encoder(encoder_folder(options.encoder)), load_statements())
     (kind,) = observer_kinds([options.judge], best_reading([judge]))
-    try:
-        return await LLMObserver.ready(judge, kind)
-    except (BadInput, ModelError) as error:
-        raise BadInput(
-            f"--judge {kind}: {judge.name} can't ({error}); choose another, or another --judge-model"
-        ) from error
+    return await llm_judge(judge, kind)
