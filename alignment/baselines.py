@@ -23,7 +23,7 @@ from sandbox.dataset import Group
 IGNORED = -100  # the label of a token that is not trained
 
 # Of all TRL trainers: as our own trainer has it, where theirs differ.
-DEFAULTS = {"activation_checkpointing": False, "logging_steps": 1, "report_to": "none", "save_strategy": "no"}
+DEFAULTS = {"activation_checkpointing": False, "logging_steps": 1}
 
 
 def sft_rows(visits: Sequence[Row], seed: int) -> list[dict[str, list[int]]]:

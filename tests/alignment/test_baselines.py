@@ -40,6 +40,7 @@ def settings(tmp_path):
         "disable_tqdm": True,
         "remove_unused_columns": False,
         "train_sampling_strategy": "sequential",
+        "save_strategy": "no",
     }
 
 

@@ -1,12 +1,14 @@
 """Every method by its command, on the tiny model: it trains, it is measured alike, and it leaves the same folder."""
 
 import json
+import shutil
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from agents.errors import BadInput
+from alignment import training
 from alignment.config import AlignDpoOptions, AlignRlooOptions, AlignSftOptions, AlignStableOptions
 from alignment.training import run_training
 from sandbox.config import load
@@ -107,15 +109,38 @@ def test_a_judge_that_lacks_the_words_is_told(train, small_model):
         train("stable", model=small_model)
 
 
-def test_the_log_reaches_tensorboard(train):
+@pytest.mark.parametrize("method", ["stable", "sft"])
+def test_the_log_reaches_tensorboard(train, method):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    out = train("stable", "--report-to", "tensorboard", "--answers", "0")
+    out = train(method, "--report-to", "tensorboard", "--answers", "0")
     (events,) = (out / "runs").rglob("events.out.tfevents.*")
     read_back = EventAccumulator(str(events))
     read_back.Reload()
     scalars = read_back.Tags()["scalars"]
-    assert {"train/loss", "train/active_hinges", "train/watch/kl", "train/watch/margin"} <= set(scalars)
+    own = {"train/active_hinges"} if method == "stable" else set()
+    assert {"train/loss", "train/watch/kl", "train/watch/margin"} | own <= set(scalars)
+
+
+@pytest.mark.parametrize(("method", "flags"), [("sft", []), ("dpo", []), ("rloo", METHODS[-1][1])])
+def test_a_baseline_that_was_stopped_goes_on_to_the_same_end(train, monkeypatch, tmp_path, method, flags):
+    given = [*flags, "--epochs", "2", "--learning-rate", "1e-2", "--answers", "0", "--watch", "0", "--save-steps", "1"]
+    whole = train(method, *given, out="whole")
+    steps = read(whole, "metrics.json")["train"]["steps"]
+
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "write_model", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            train(method, *given, out="cut")
+    kept = sorted((tmp_path / "cut.checkpoints").glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
+    shutil.rmtree(kept[-1])  # as if it had been stopped one step earlier
+    assert steps > 2 and kept[-2].name == f"checkpoint-{steps - 1}"
+    again = train(method, *given, "--resume", out="cut")
+    assert (again / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+    assert not (tmp_path / "cut.checkpoints").exists()
 
 
 def test_methods_meet_and_are_measured_on_the_same_groups(train):
