@@ -11,6 +11,7 @@ from transformers import TrainingArguments
 from agents.errors import BadInput
 from alignment.config import TrainingOptions
 from alignment.methods import Method
+from alignment.stable import bf16_at_hand
 from sandbox.config import nearest
 
 # Trainer settings that have an option of their own, whatever the method.
@@ -54,7 +55,7 @@ def training_arguments(options: TrainingOptions, method: Method) -> TrainingArgu
 
 
 def _common(options: TrainingOptions) -> dict[str, Any]:
-    gpu = torch.cuda.is_available()
+    use_cpu = options.trainer.get("use_cpu", False) or not torch.accelerator.is_available()
     return {
         "output_dir": f"{options.out}.checkpoints",
         "seed": options.seed,
@@ -65,9 +66,9 @@ def _common(options: TrainingOptions) -> dict[str, Any]:
         "save_total_limit": 2,  # one is removed while other processes may still be writing into the next
         "report_to": options.report_to or "none",
         "include_num_input_tokens_seen": "non_padding",
-        "use_cpu": not torch.accelerator.is_available(),
-        "bf16": gpu and torch.cuda.is_bf16_supported() and not options.trainer.get("fp16"),
-        "dataloader_pin_memory": gpu,
+        "use_cpu": use_cpu,
+        "bf16": bf16_at_hand(use_cpu=use_cpu, fp16=options.trainer.get("fp16", False)),
+        "dataloader_pin_memory": not use_cpu,
         "remove_unused_columns": False,
         "disable_tqdm": True,
     }

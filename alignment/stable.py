@@ -57,8 +57,13 @@ class StableAlignmentConfig(TrainingArguments):  # type: ignore[misc]
         self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
         self.dataloader_pin_memory = self.dataloader_pin_memory and not self.use_cpu
         if self.bf16 is None:
-            self.bf16 = not (self.use_cpu or self.fp16) and torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+            self.bf16 = bf16_at_hand(use_cpu=self.use_cpu, fp16=self.fp16)
         super().__post_init__()
+
+
+def bf16_at_hand(*, use_cpu: bool, fp16: bool) -> bool:
+    """Whether a training is to run in bfloat16: on a GPU that has it, where no other precision was asked for."""
+    return not (use_cpu or fp16) and torch.cuda.is_available() and torch.cuda.is_bf16_supported()
 
 
 @dataclass(frozen=True, slots=True)

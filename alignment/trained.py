@@ -9,7 +9,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from peft import PeftModel
 from transformers import Trainer, TrainerState
 
 from agents.local import saving
@@ -31,7 +30,9 @@ def write_model(folder: Path | None, trainer: Trainer, tokenizer: Any, options: 
         return
     model: Any = trainer.accelerator.unwrap_model(trainer.model)
     with saving(options.out):
-        if isinstance(model, PeftModel):
+        if options.lora:
+            from peft import PeftModel  # which is at hand where there is an adapter
+
             model.save_pretrained(
                 folder / ADAPTER, state_dict=weights, save_embedding_layers=False, selected_adapters=["default"]
             )
