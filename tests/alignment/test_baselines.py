@@ -44,6 +44,19 @@ def settings(tmp_path):
     }
 
 
+@pytest.fixture
+def reinforced(settings, tokenizer, model):
+    """The trainer that has sampled answers to the groups' queries and learned from their ratings."""
+
+    def reinforced(groups, ratings, **changed):
+        args = RLOOConfig(**settings, shuffle_dataset=False, max_completion_length=4, beta=0.0, **changed)
+        trainer = rloo_trainer(model, args, groups, tokenizer, Judge("by rule", "none", ratings, "alignment"))
+        trainer.train()
+        return trainer
+
+    return reinforced
+
+
 def losses(trainer):
     return [line["loss"] for line in trainer.state.log_history if "loss" in line]
 
@@ -153,7 +166,7 @@ def test_pairs_are_learned(settings, groups, tokenizer, model, loss, beta, first
     assert [name for name, value in model.named_parameters() if torch.equal(value, before[name])] == []
 
 
-def test_reinforcement_follows_its_judge(settings, groups, tokenizer, model):
+def test_reinforcement_follows_its_judge(reinforced, groups, model):
     """The judge likes letters: the model comes to write more of them."""
     asked = []
 
@@ -162,62 +175,33 @@ def test_reinforcement_follows_its_judge(settings, groups, tokenizer, model):
         return [Rating(1 + 6 * sum(map(str.isalpha, answer)) / (1 + len(answer)), None) for _, answer in pairs]
 
     before = {name: value.clone() for name, value in model.named_parameters()}
-    args = RLOOConfig(
-        **settings,
-        shuffle_dataset=False,
-        num_train_epochs=25,
-        per_device_train_batch_size=48,
-        num_generations=8,
-        max_completion_length=8,
-        learning_rate=2e-2,
-        beta=0.0,
-    )
-    trainer = rloo_trainer(model, args, groups, tokenizer, Judge("by letters", "none", ratings, "alignment"))
-    trainer.train()
+    size = {"per_device_train_batch_size": 48, "num_generations": 8}
+    trainer = reinforced(groups, ratings, num_train_epochs=25, learning_rate=2e-2, **size)
     rewards = [line["reward"] for line in trainer.state.log_history if "reward" in line]
     assert rewards[-1] > rewards[0] + 0.5, rewards
     assert asked[:48] == [group.question for group in groups for _ in range(8)]  # in the order of the visits
     assert [name for name, value in model.named_parameters() if torch.equal(value, before[name])] == []
 
 
-def test_an_answer_without_a_rating_teaches_nothing(settings, groups, tokenizer, model):
+def test_an_answer_without_a_rating_teaches_nothing(reinforced, groups, model):
     """Nor does the one beside it, which then has no other to be measured by. Taken for 0 it would teach both."""
     before = {name: value.clone() for name, value in model.named_parameters()}
-    args = RLOOConfig(
-        **settings,
-        shuffle_dataset=False,
-        max_steps=2,
-        per_device_train_batch_size=12,
-        num_generations=2,
-        max_completion_length=4,
-        learning_rate=1e-2,
-        beta=0.0,
-    )
-    half = Judge(
-        "half mute", "none", lambda p: [Rating(6.0 if n % 2 else None, None) for n in range(len(p))], "alignment"
-    )
-    trainer = rloo_trainer(model, args, groups, tokenizer, half)
-    trainer.train()
+
+    def every_second(pairs):
+        return [Rating(6.0 if n % 2 else None, None) for n in range(len(pairs))]
+
+    size = {"per_device_train_batch_size": 12, "num_generations": 2}
+    trainer = reinforced(groups, every_second, max_steps=2, learning_rate=1e-2, **size)
     assert all(torch.equal(value, before[name]) for name, value in model.named_parameters())
     logged = [line for line in trainer.state.log_history if "reward" in line]
     assert [(line["unrated"], line["reward"]) for line in logged] == [(0.5, 6.0)] * 2
 
 
-def test_an_answer_is_measured_by_the_others(settings, groups, tokenizer, model):
+def test_an_answer_is_measured_by_the_others(reinforced, groups):
     """By hand: 2, 3, 7 and none: 2 − (3 + 7)/2 = −3, 3 − (2 + 7)/2 = −1.5, 7 − (2 + 3)/2 = 4.5."""
-    args = RLOOConfig(
-        **settings,
-        shuffle_dataset=False,
-        max_steps=1,
-        per_device_train_batch_size=4,
-        num_generations=4,
-        max_completion_length=4,
-        beta=0.0,
-    )
     ratings = [Rating(value, None) for value in (2.0, 3.0, 7.0, None)]
-    judge = Judge("by hand", "none", lambda _: ratings, "alignment")
-    trainer = rloo_trainer(model, args, groups[:1], tokenizer, judge)
-    trainer.train()
+    size = {"per_device_train_batch_size": 4, "num_generations": 4}
+    trainer = reinforced(groups[:1], lambda _: ratings, max_steps=1, **size)
     assert [*trainer._logs["advantages"]] == [-3.0, -1.5, 4.5, 0.0]  # TRL tells nobody else of them
 
 
