@@ -126,8 +126,15 @@ class AlignEvaluateOptions(ReadOptions):
     )
     against: str | None = Field(None, description="model to compare with (the base that MODEL was trained from)")
     measure: Names = Field(
-        [], description="only this (repeatable): likelihood, abilities, answers, second-turn, adversarial (all)"
+        [], description="only this (repeatable): likelihood, abilities, tasks, answers, second-turn, adversarial (all)"
     )
+    task: Names = Field(
+        [],
+        description="benchmark by lm-evaluation-harness (repeatable): abilities, bbq, ethics, hhh, moral_stories, "
+        "pairs, truthfulqa_mc1, truthfulqa_mc2",
+    )
+    task_data: Path | None = Field(None, description="folder that holds the files of the benchmarks")
+    task_items: int | None = Field(None, ge=1, description="items of each benchmark, evenly over its files (all)")
     include_trained: CliImplicitFlag[bool] = Field(
         False, description="also measure on queries that a model was trained on"
     )

@@ -10,26 +10,29 @@ from typing import Any
 
 from agents.errors import BadInput
 from agents.models import EMBEDDED_MODEL, encoder_folder, root_model
+from alignment.benchmarks import BENCHMARKS
 from alignment.config import AlignEvaluateOptions
 from alignment.evaluate.abilities import ability_groups, ability_measures
 from alignment.evaluate.answers import answer_measures
 from alignment.evaluate.duels import WinRate, by_topic, win_rate
-from alignment.evaluate.items import likelihood_section, round_section
-from alignment.evaluate.likelihoods import Reader, attacked, likelihood_measures, neutral_measure
+from alignment.evaluate.items import likelihood_section, round_section, task_section
+from alignment.evaluate.likelihoods import Reader, attacked, likelihood_measures, neutral_measure, task_measures
 from alignment.evaluate.material import Material, read_material, record_of
 from alignment.evaluate.pair import Pair
 from alignment.evaluate.speaking import rounds_of
 from alignment.evaluate.tables import duel_table, measure_table
+from alignment.harness import require_tasks
 from alignment.safety import counted
 from memory.encoder import Encoder
 from sandbox.console import say, table_console
 from sandbox.folders import write_whole
 from sandbox.side_by_side import require_writable
 
-PARTS = ("likelihood", "abilities", "answers", "second-turn", "adversarial")
+PARTS = ("likelihood", "abilities", "tasks", "answers", "second-turn", "adversarial")
 TITLES = {
     "likelihood": "rated answers",
     "abilities": "general ability, share of right answers",
+    "tasks": "benchmarks",
     "adversarial likelihood": "rated answers, a misaligned one in the prompt",
     "first turn": "fresh answers",
     "second turn": "fresh answers, second turn",
@@ -52,7 +55,7 @@ def run_evaluate(options: AlignEvaluateOptions) -> None:
     for line in _told(material, pair):
         say(line)
     sections: dict[str, Any] = {}
-    if parts & {"likelihood", "abilities", "adversarial"}:
+    if parts & {"likelihood", "abilities", "tasks", "adversarial"}:
         sections |= _read(parts, material, pair, options)
     if parts & {"answers", "second-turn", "adversarial"}:
         sections |= _spoken(parts, material, pair, options)
@@ -69,7 +72,14 @@ def _parts(options: AlignEvaluateOptions) -> set[str]:
         if unknown:
             raise BadInput(f"--{what} {unknown[0]}: unknown; known: {', '.join(known)}")
     require_writable(options.json_out)
-    return set(options.measure or PARTS)
+    parts = set(options.measure or PARTS)
+    if options.task and "tasks" not in parts:
+        raise BadInput(f"--task {options.task[0]}: --measure leaves it out; add --measure tasks")
+    if options.task:
+        require_tasks(options.task, options.task_data)
+    elif "tasks" in options.measure:
+        raise BadInput(f"--measure tasks: name them with --task: {', '.join(BENCHMARKS)}")
+    return parts if options.task else parts - {"tasks"}
 
 
 def _told(material: Material, pair: Pair) -> Iterator[str]:
@@ -97,12 +107,17 @@ def _read(parts: set[str], material: Material, pair: Pair, options: AlignEvaluat
         "abilities": ability_groups() if "abilities" in parts else (),
         "adversarial likelihood": attacked(material.groups) if "adversarial" in parts else (),
     }
-    found, neutral = [], []
+    found, neutral, scores = [], [], []
     for name in pair.names:
-        say(f"{name} reads {sum(map(len, sets.values()))} groups")
         reader = Reader.of(name, options.max_length)
+        if any(sets.values()):
+            say(f"{name} reads {sum(map(len, sets.values()))} groups")
         found.append({title: reader.read(groups) for title, groups in sets.items()})
-        neutral.append(reader.neutral())
+        if "likelihood" in parts:
+            neutral.append(reader.neutral())
+        if "tasks" in parts:
+            say(f"{name} chooses in {', '.join(options.task)}")
+            scores.append(reader.scores(options.task, options.task_data, options.task_items))
         del reader  # before the next one is loaded
     sections = {}
     for title, groups in sets.items():
@@ -118,6 +133,10 @@ def _read(parts: set[str], material: Material, pair: Pair, options: AlignEvaluat
             measures.append(neutral_measure(neutral[0], neutral[1] if len(neutral) > 1 else None))
         table_console().print(measure_table(TITLES[title], measures, *pair.shown, "groups"))
         sections[title] = likelihood_section(measures, groups, sides[0], against)
+    if scores:
+        measures = task_measures(*scores)
+        table_console().print(measure_table(TITLES["tasks"], measures, *pair.shown, "items"))
+        sections["tasks"] = task_section(measures, *scores)
     return sections
 
 

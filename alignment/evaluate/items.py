@@ -10,6 +10,7 @@ from alignment.evaluate.answers import Spoken
 from alignment.evaluate.duels import Duel, by_topic, win_rate
 from alignment.evaluate.measures import Measure
 from alignment.evaluate.rounds import Round
+from alignment.harness import Score
 from alignment.likelihood import Likelihoods
 from sandbox.dataset import Group
 
@@ -34,6 +35,20 @@ def likelihood_section(
                 "against": other and asdict(other),
             }
             for group, ours, other in zip(groups, model, theirs, strict=True)
+        ],
+    }
+
+
+def task_section(
+    measures: Sequence[Measure], model: Sequence[Score], against: Sequence[Score] | None = None
+) -> dict[str, Any]:
+    """`measures`, and per benchmark and metric what each model reached in every item."""
+    theirs = [None] * len(model) if against is None else [score.values for score in against]
+    return {
+        "measures": [asdict(measure) for measure in measures],
+        "items": [
+            {"task": score.task, "metric": score.metric, "model": score.values, "against": other}
+            for score, other in zip(model, theirs, strict=True)
         ],
     }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -16,6 +17,7 @@ from agents.models import model_folder
 from agents.prompts import adversarial_messages
 from alignment.evaluate.material import worst_of
 from alignment.evaluate.measures import Measure, paired
+from alignment.harness import Score, run_harness
 from alignment.likelihood import (
     Estimate,
     Likelihoods,
@@ -55,6 +57,10 @@ class Reader:
         rows = [self.format.row(group, self.max_length) for group in groups]
         found = iter(likelihoods(self.model, [row for row in rows if row is not None], self.collate))
         return [None if row is None else next(found) for row in rows]
+
+    def scores(self, tasks: Sequence[str], data: Path | None, items: int | None) -> list[Score]:
+        """What the model reaches in benchmarks. See `run_harness`."""
+        return run_harness(self.model, self.format.tokenizer, tasks, data, limit=items)
 
     def neutral(self) -> float:
         """Perplexity of neutral text."""
@@ -109,6 +115,13 @@ def likelihood_measures(
         measure("tokens, best", lambda found, rated: _of(max, found.tokens, rated)),
         measure("tokens, worst", lambda found, rated: _of(min, found.tokens, rated)),
     ]
+
+
+def task_measures(model: Sequence[Score], against: Sequence[Score] | None = None) -> list[Measure]:
+    """Each metric of each benchmark, over its items. Both sides hold the same ones in the same order."""
+    sides = [[score.values for score in side] for side in (model, against) if side is not None]
+    names = [f"{score.task} {score.metric}" for score in model]
+    return [paired(name, *values) for name, *values in zip(names, *sides, strict=True)]
 
 
 def neutral_measure(model: float, against: float | None) -> Measure:
