@@ -165,7 +165,7 @@ class LocalModel:
 def pretrained(name: str, folder: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The causal language model in `folder` and its tokenizer. Raises BadInput where it isn't one, or not whole."""
     tokenizer = pretrained_tokenizer(name, folder)
-    with _loading(name, folder):
+    with loading(name, folder, "a causal language model"):
         model, found = AutoModelForCausalLM.from_pretrained(
             folder, dtype=dtype, use_safetensors=True, output_loading_info=True, **OWN_FILES
         )
@@ -177,7 +177,7 @@ def pretrained(name: str, folder: Path, dtype: torch.dtype) -> tuple[PreTrainedM
 
 def pretrained_tokenizer(name: str, folder: Path) -> PreTrainedTokenizerBase:
     """The tokenizer of the model in `folder`. Raises BadInput where it doesn't load."""
-    with _loading(name, folder):
+    with loading(name, folder, "one with a tokenizer"):
         return AutoTokenizer.from_pretrained(folder, **OWN_FILES)
 
 
@@ -223,10 +223,11 @@ def saving(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _loading(name: str, folder: Path) -> Iterator[None]:
+def loading(name: str, folder: Path, wanted: str) -> Iterator[None]:
+    """While a model is read from `folder`: quiet, and BadInput where it can't be; `wanted` says what to give."""
     try:
         with quiet():
             yield
     except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise BadInput(f"model {name!r}: {folder} does not load ({reason}); give a causal language model") from error
+        raise BadInput(f"model {name!r}: {folder} does not load ({reason}); give {wanted}") from error

@@ -57,13 +57,13 @@ def cache_folder() -> Path:
 
 
 def model_folder(name: str) -> Path:
-    """The folder of a language model: the embedded one, a local folder, or a hub name. Raises BadInput."""
-    return _embedded(name, SHIPPED_MODEL) if name == EMBEDDED_MODEL else _found(name, "model", EMBEDDED_MODEL)
+    """The folder of a model: one of the embedded ones, a local folder, or a hub name. Raises BadInput."""
+    return encoder_folder(name) if name == EMBEDDED_ENCODER else _folder(name, "model", EMBEDDED_MODEL, SHIPPED_MODEL)
 
 
 def encoder_folder(name: str) -> Path:
     """The folder of a sentence encoder: the embedded one, a local folder, or a hub name. Raises BadInput."""
-    return _embedded(name, SHIPPED_ENCODER) if name == EMBEDDED_ENCODER else _found(name, "encoder", EMBEDDED_ENCODER)
+    return _folder(name, "encoder", EMBEDDED_ENCODER, SHIPPED_ENCODER)
 
 
 def root_model(name: str) -> str:
@@ -93,7 +93,9 @@ def short_name(name: str) -> str:
     return folder.resolve().name if folder.is_dir() else name
 
 
-def _found(name: str, kind: str, embedded: str) -> Path:
+def _folder(name: str, kind: str, embedded: str, shipped: Shipped) -> Path:
+    if name == embedded:
+        return _embedded(name, shipped)
     folder = Path(name).expanduser()
     if folder.is_dir():
         return _checked(folder, name, kind)

@@ -10,8 +10,8 @@ from transformers import TrainingArguments
 
 from agents.errors import BadInput
 from alignment.config import TrainingOptions
+from alignment.group_trainer import bf16_at_hand
 from alignment.methods import Method
-from alignment.stable import bf16_at_hand
 from sandbox.config import nearest
 
 # Trainer settings that have an option of their own, whatever the method.

@@ -17,10 +17,11 @@ from scipy.stats import spearmanr
 from agents.local import pretrained_tokenizer
 from agents.models import model_folder
 from alignment.config import AlignCheckOptions
+from alignment.group_trainer import Prepared
 from alignment.groups import Found, Ratings, checked, read_sources
 from alignment.plan import types_of
 from alignment.safety import NAMED, counted
-from alignment.stable import Prepared, prepared
+from alignment.stable import prepared
 from alignment.tokens import ChatFormat, Row
 from sandbox.console import table_console
 from sandbox.dataset import Group as DataGroup
@@ -50,7 +51,7 @@ def run_check(options: AlignCheckOptions) -> None:
     )
 
 
-def counts(data: Ratings, rows: Prepared, found: Found, max_length: int) -> Table:
+def counts(data: Ratings, rows: Prepared[Row], found: Found, max_length: int) -> Table:
     """What was read, what became of it, and how long it is."""
     pairs = [abs(one - other) > data.delta for group in data.groups for one, other in combinations(group.scores, 2)]
     made = data.counts

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -10,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
-from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from agents.errors import BadInput
+from alignment.group_trainer import GroupTrainer, GroupTrainingArguments, Prepared
 from alignment.groups import group_of
 from alignment.losses import active_hinges, stable_alignment_loss
 from alignment.shared_prefix import batch_nll, best_collator
@@ -21,13 +21,8 @@ from sandbox.dataset import Group
 
 
 @dataclass
-class StableAlignmentConfig(TrainingArguments):  # type: ignore[misc]
-    """TrainingArguments with the loss's settings.
-
-    Changed defaults, as published: learning_rate 2e-5, lr_scheduler_type cosine, warmup_steps 0.03 (a share of all).
-    For our data: per_device_train_batch_size counts groups (1); remove_unused_columns and ddp_find_unused_parameters
-    are off. Where there is no GPU, use_cpu is on; where there is one that has it, bf16 is on unless it was set.
-    """
+class StableAlignmentConfig(GroupTrainingArguments):
+    """GroupTrainingArguments with the loss's settings. As published: learning_rate 2e-5, cosine, 3 % of warm-up."""
 
     weight: float = field(default=0.2, metadata={"help": "λ, the weight of the contrast with worse responses"})
     margin: float = field(default=1.0, metadata={"help": "M, the margin at a rating difference of the whole scale"})
@@ -38,49 +33,9 @@ class StableAlignmentConfig(TrainingArguments):  # type: ignore[misc]
     shared_prefix: bool = field(default=True, metadata={"help": "compute a prompt once for its responses, if possible"})
 
     learning_rate: float = 2e-5
-    lr_scheduler_type: str = "cosine"
-    warmup_steps: float = 0.03
-    per_device_train_batch_size: int = 1
-    per_device_eval_batch_size: int = 1
-    remove_unused_columns: bool = False
-    logging_steps: float = 1
-    logging_nan_inf_filter: bool = False  # a loss that is not a number must be seen, and stops the training
-    ddp_find_unused_parameters: bool | None = False
-    use_cpu: bool = False
-    dataloader_pin_memory: bool = True
-    bf16: bool | None = None
-    save_strategy: str = "no"
-    report_to: str = "none"
-
-    def __post_init__(self) -> None:
-        """Settle what depends on the machine."""
-        self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
-        self.dataloader_pin_memory = self.dataloader_pin_memory and not self.use_cpu
-        if self.bf16 is None:
-            self.bf16 = bf16_at_hand(use_cpu=self.use_cpu, fp16=self.fp16)
-        super().__post_init__()
 
 
-def bf16_at_hand(*, use_cpu: bool, fp16: bool) -> bool:
-    """Whether a training is to run in bfloat16: on a GPU that has it, where no other precision was asked for."""
-    return not (use_cpu or fp16) and torch.cuda.is_available() and torch.cuda.is_bf16_supported()
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """`groups` that can be trained on and their `rows`, in parallel; groups whose prompt left no room."""
-
-    groups: tuple[Group, ...]
-    rows: tuple[Row, ...]
-    dropped: tuple[Group, ...]
-
-    @property
-    def truncated(self) -> int:
-        """How many responses were cut."""
-        return sum(sum(row.truncated) for row in self.rows)
-
-
-def prepared(groups: Iterable[Group | Mapping[str, Any]], format: ChatFormat, max_length: int) -> Prepared:
+def prepared(groups: Iterable[Group | Mapping[str, Any]], format: ChatFormat, max_length: int) -> Prepared[Row]:
     """`groups` as token rows of at most `max_length` tokens a response; raises BadInput where none has room."""
     read = [g if isinstance(g, Group) else group_of(g, f"row {number}") for number, g in enumerate(groups, start=1)]
     row_of = {group: format.row(group, max_length) for group in dict.fromkeys(read)}  # some may stand there often
@@ -116,7 +71,7 @@ class DrawnRows(Dataset[Row]):
         )
 
 
-class StableAlignmentTrainer(Trainer):  # type: ignore[misc]
+class StableAlignmentTrainer(GroupTrainer):
     """Trains `model` on groups by `stable_alignment_loss`, averaged over the groups of a step.
 
     Datasets hold `Group`s, or rows `{query, responses, scores, …}` as `group_of` reads them (a `datasets.Dataset` of a
@@ -142,14 +97,12 @@ class StableAlignmentTrainer(Trainer):  # type: ignore[misc]
         eval_dataset: Iterable[Group | Mapping[str, Any]] | None = None,
         **trainer: Any,
     ) -> None:
-        if args.n_gpu > 1:
-            args._n_gpu = 1  # several GPUs by `accelerate launch`; DataParallel would tear groups apart
         format = ChatFormat.of(processing_class)
         self.train_rows = prepared(train_dataset, format, args.max_length)
         held_out = None if eval_dataset is None else prepared(eval_dataset, format, args.max_length)
         super().__init__(
-            model=model,
-            args=args,
+            model,
+            args,
             train_dataset=DrawnRows(self.train_rows.rows, args.responses, args.seed),
             eval_dataset=held_out and DrawnRows(held_out.rows, args.responses, args.seed),
             processing_class=processing_class,
@@ -159,32 +112,8 @@ class StableAlignmentTrainer(Trainer):  # type: ignore[misc]
         self.unshared: str | None = "shared_prefix is off"
         if args.shared_prefix:
             self.data_collator, self.unshared = best_collator(self.model, format.pad, args.max_length)
-        self.model_accepts_loss_kwargs = True  # compute_loss divides by the groups of the whole step
         self.add_callback(_NextDraw())
         self._seen = torch.zeros(4, device=args.device)  # groups, their ℓ_b, active hinges, hinges
-
-    def get_batch_samples(
-        self, epoch_iterator: Any, num_batches: int, device: torch.device
-    ) -> tuple[list[Any], Tensor | int | None]:
-        """The batches of one step, and its number of groups over all processes."""
-        batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
-        for batch in batches:
-            batch["counts"] = torch.ones(len(batch["ratings"]), dtype=torch.bool, device=device)
-        if batches and self.accelerator.gradient_state.end_of_dataloader and self.accelerator.num_processes > 1:
-            batches[-1]["counts"] = self._first_met(len(batches[-1]["ratings"])).to(device)
-        groups = sum((batch["counts"].sum() for batch in batches), torch.tensor(0, device=device))
-        return batches, self.accelerator.reduce(groups)
-
-    def _first_met(self, size: int) -> Tensor:
-        """Which of the `size` groups that this process has last in an epoch are not there only to fill it up.
-
-        All processes get equally many groups; what lacks is taken from the epoch's beginning.
-        """
-        if self.args.dataloader_drop_last:
-            return torch.ones(size, dtype=torch.bool)
-        at_once = size * self.accelerator.num_processes
-        place = torch.arange(size) + size * self.accelerator.process_index
-        return torch.lt(place, len(self.train_dataset) % at_once or at_once)
 
     def compute_loss(
         self,
@@ -195,9 +124,7 @@ class StableAlignmentTrainer(Trainer):  # type: ignore[misc]
     ) -> Any:
         """The sum of the groups' losses over the step's number of groups, so that batches add up to the mean."""
         nll = group_nll(model, inputs)
-        ratings, present, settings = inputs["ratings"], inputs["present"], self.args
-        if "counts" in inputs:
-            present = present & inputs["counts"].unsqueeze(-1)
+        ratings, present, settings = inputs["ratings"], self.counted(inputs), self.args
         losses = stable_alignment_loss(
             nll,
             ratings,
@@ -209,30 +136,14 @@ class StableAlignmentTrainer(Trainer):  # type: ignore[misc]
         )
         if model.training:
             self._note(nll.detach(), ratings, present)
-        if num_items_in_batch is None:
-            loss = losses.mean()
-        else:
-            loss = (
-                losses.sum() / num_items_in_batch * self.accelerator.num_processes
-            )  # gradients are averaged over them
+        loss = self.averaged(losses, num_items_in_batch)
         return (loss, {"nll": nll}) if return_outputs else loss
 
-    def prediction_step(
-        self, model: Any, inputs: dict[str, Any], prediction_loss_only: bool, ignore_keys: list[str] | None = None
-    ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        """The loss of a batch: what `eval_strategy` reports."""
-        with torch.no_grad():
-            return self.compute_loss(model, self._prepare_inputs(inputs)).detach(), None, None
-
-    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Log, with what was noted since the last time; raises BadInput where the loss is no longer a number."""
-        if "loss" in logs:
-            if not math.isfinite(logs["loss"]):
-                raise BadInput(f"training diverged in step {self.state.global_step}; choose a lower --learning-rate")
-            groups, best, active, hinges = self.accelerator.reduce(self._seen).tolist()
-            logs |= {"nll_best": best / groups, "active_hinges": active / hinges if hinges else 0.0}
-            self._seen.zero_()
-        super().log(logs, start_time)
+    def noted(self) -> dict[str, float]:
+        """The mean loss of the best responses, and the share of hinges that are active."""
+        groups, best, active, hinges = self.accelerator.reduce(self._seen).tolist()
+        self._seen.zero_()
+        return {"nll_best": best / groups, "active_hinges": active / hinges if hinges else 0.0}
 
     def _note(self, nll: Tensor, ratings: Tensor, present: Tensor) -> None:
         best = stable_alignment_loss(nll, ratings, present, weight=0.0)

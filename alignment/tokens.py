@@ -20,6 +20,7 @@ from agents.canonical import generator
 from agents.chat import ChatTemplate
 from agents.errors import BadInput
 from agents.language_model import Message
+from alignment.group_trainer import Ranked
 from sandbox.dataset import Group
 
 _MARK = "RESPONSE"
@@ -135,7 +136,7 @@ class Collator:
         }
 
 
-def rated(rows: Sequence[Row]) -> dict[str, Tensor]:
+def rated(rows: Sequence[Ranked]) -> dict[str, Tensor]:
     """`ratings` and `present` [G,K] of a batch."""
     ratings = [torch.tensor(row.scores, dtype=torch.float32) for row in rows]
     return {

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +12,18 @@ from transformers import Trainer, TrainerState
 
 from agents.local import saving
 from alignment.config import TrainingOptions
-from alignment.stability import is_point, points
-from alignment.weights import whole_model
+from alignment.stability import is_point
 from sandbox.toml import toml_of
 
 ADAPTER = "adapter"
 
 
-def write_model(folder: Path | None, trainer: Trainer, tokenizer: Any, options: TrainingOptions) -> None:
-    """Write the model to `folder`, with an adapter merged. All processes call this; only the first one has a folder.
+def write_model(
+    folder: Path | None, trainer: Trainer, tokenizer: Any, options: TrainingOptions, untrained: Callable[[], Any]
+) -> None:
+    """Write the model to `folder`, with an adapter merged into the `untrained` one.
 
-    Raises BadInput where there is no room.
+    All processes call this; only the first one has a folder. Raises BadInput where there is no room.
     """
     weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)  # gathered, where processes hold parts
     if folder is None:
@@ -36,18 +36,22 @@ def write_model(folder: Path | None, trainer: Trainer, tokenizer: Any, options: 
             model.save_pretrained(
                 folder / ADAPTER, state_dict=weights, save_embedding_layers=False, selected_adapters=["default"]
             )
-            base, _ = whole_model(options.model)
-            model, weights = PeftModel.from_pretrained(base, folder / ADAPTER).merge_and_unload(), None
+            model, weights = PeftModel.from_pretrained(untrained(), folder / ADAPTER).merge_and_unload(), None
         model.save_pretrained(folder, state_dict=weights)
         tokenizer.save_pretrained(folder)
 
 
-def write_record(folder: Path, options: TrainingOptions, resolved: Mapping[str, Any], state: TrainerState) -> None:
-    """Write the options, as they were `resolved`, and what was logged: the trainer's lines, and the points watched."""
+def write_record(
+    folder: Path,
+    options: TrainingOptions,
+    resolved: Mapping[str, Any],
+    state: TrainerState,
+    points: Iterable[Mapping[str, Any]],
+) -> None:
+    """Write the options, as they were `resolved`, the `points` watched, and the trainer's own log."""
     values = options.model_dump(mode="json", exclude={"config", "out", "sources", "resume"})
     (folder / "align.toml").write_text(toml_of({**values, **resolved}), encoding="utf-8")
-    found = points(state.log_history)
-    write_rows(folder / "stability.jsonl", map(asdict, found))
+    write_rows(folder / "stability.jsonl", points)
     steps = [line for line in state.log_history if not is_point(line) and "train_loss" not in line]
     write_rows(folder / "trainer_log.jsonl", map(_of_step, steps))
 

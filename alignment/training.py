@@ -7,193 +7,122 @@ meet the same groups in the same order, and are measured alike.
 from __future__ import annotations
 
 import shutil
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import asdict
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from transformers import PrinterCallback, Trainer, set_seed
+from transformers import Trainer, set_seed
 
-from agents.errors import BadInput
 from agents.models import root_model
 from alignment import lineage
-from alignment.arguments import training_arguments
-from alignment.checkpoints import Fingerprint, WholeLines, latest_checkpoint, refuse_begun, require_same, started
-from alignment.config import AlignStableOptions, TrainingOptions
-from alignment.cost import Stopwatch, cost_of
-from alignment.groups import Found, Ratings, checked, read_sources
+from alignment.config import PolicyOptions
+from alignment.cost import cost_of
 from alignment.held_out import Measured, comparison, divided, measured
 from alignment.judge import Judge, opened_judge
 from alignment.likelihood import Estimate, accuracy_gain
-from alignment.methods import Lesson, Method, method_of
-from alignment.plan import stages_of, types_of, visits
-from alignment.progress import TrainingProgress
+from alignment.methods import Lesson, Method
 from alignment.report import write_report
-from alignment.safety import NAMED
+from alignment.setup import (
+    counts_of,
+    data_metrics,
+    data_told,
+    keep_events,
+    old_names_allowed,
+    opened,
+    order_of,
+    remove_if_empty,
+    train,
+)
 from alignment.shared_prefix import best_collator
-from alignment.stability import WATCHED, StabilityWatch, Watched
-from alignment.stable import Prepared, prepared
+from alignment.stability import WATCHED, StabilityWatch, Watched, points
+from alignment.stable import prepared
 from alignment.tokens import ChatFormat, Row
 from alignment.trained import write_json, write_model, write_record, write_rows
 from alignment.weights import whole_model, with_adapter
 from sandbox.console import table_console
 from sandbox.dataset import Group
-from sandbox.folders import appearing, refuse_used
-from sandbox.responses import Scoring
+from sandbox.folders import appearing
 
 
-def run_training(options: TrainingOptions) -> Path:
+def run_training(options: PolicyOptions) -> Path:
     """Train as `options` say, measure before and after on held-out questions, and write the folder `--out`.
 
     Raises BadInput before any training where data, model or options are not usable; nothing is written then.
     """
-    with warnings.catch_warnings():
-        # peft 0.21 and TRL 1.16 ask transformers for a property under its old name.
-        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+    with old_names_allowed():
         return _trained(options)
 
 
-def _trained(options: TrainingOptions) -> Path:
-    _require_packages(options)
-    refuse_used(options.out)
-    scoring = Scoring(options.score_by, options.observer, options.critic_score)
-    found = read_sources(options.sources, types_of(options), scoring, options.max_flawed)
-    data = checked(found.groups, scale=options.rating_scale, delta=options.delta)
-    method = method_of(options, data.scale)
-    args = training_arguments(options, method)
-    resolved = {"learning_rate": args.learning_rate, "rating_scale": data.scale}
-    checkpoints = Path(args.output_dir)
-    begun, checkpoint = _begun(options, checkpoints, method, resolved, data, args.world_size)
-    is_first = args.process_index == 0
-    console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False, quiet=not is_first)
+def _trained(options: PolicyOptions) -> Path:
+    setup = opened(options)
+    data, method, console, is_first = setup.data, setup.method, setup.console, setup.is_first
     *sides, across = divided(data.groups, options)
     set_seed(options.seed)  # a new adapter starts from random numbers
     model, tokenizer = whole_model(options.model)
     format = ChatFormat.of(tokenizer)
-    train, test = (prepared(side, format, options.max_length) for side in sides)
-    order = _order(options, train)
+    train_side, test = (prepared(side, format, options.max_length) for side in sides)
+    order = order_of(options, train_side.groups)
     asked = [group.query for group in test.groups if group.type == "imitation"][: options.answers]
     judge = _judge(options) if method.name == "rloo" or (asked and is_first) else None
     trained_model = with_adapter(model, options.lora_rank) if options.lora else model
     collate, unshared = best_collator(trained_model, format.pad, options.max_length)
     with ExitStack() as stack:
-        stack.callback(_remove_if_empty, checkpoints)  # the trainer makes it, used or not
-        groups, rows = [train.groups[n] for n in order], [train.rows[n] for n in order]
-        trainer = method.trainer(Lesson(trained_model, tokenizer, groups, rows, judge), args)
+        stack.callback(remove_if_empty, setup.checkpoints)
+        groups, rows = [train_side.groups[n] for n in order], [train_side.rows[n] for n in order]
+        trainer = method.trainer(Lesson(trained_model, tokenizer, groups, rows, judge), setup.args)
         unshared = getattr(trainer, "unshared", unshared)  # ours may have been told not to
         passed_over = _passed_over(trainer, method, len(order))
-        for line in _told(data, found, train, test, across, unshared, passed_over):
+        for line in (
+            *data_told(setup, train_side, test, across),
+            *_told((*train_side.dropped, *test.dropped), unshared, passed_over),
+        ):
             console.print(line)
         folder = stack.enter_context(appearing(options.out)) if is_first else None
         console.print(f"measuring the untrained model on {len(test.rows)} held-out groups")
         before = measured(trainer.model, test.rows, collate, format, data.delta)
-        stopwatch = Stopwatch()
         watched = Watched(test.rows[:WATCHED], collate, format, asked, options.answer_tokens, judge)
-        for callback in (stopwatch, WholeLines(), StabilityWatch(trainer, watched, options.watch)):
-            trainer.add_callback(callback)
-        trainer.remove_callback(PrinterCallback)
-        if is_first:
-            progress = TrainingProgress()
-            stack.callback(progress.close)
-            trainer.add_callback(progress)
-        if begun is not None and not options.resume:
-            trainer.accelerator.wait_for_everyone()
-            if is_first:
-                started(checkpoints, begun)
-        trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
+        stopwatch = train(setup, trainer, [StabilityWatch(trainer, watched, options.watch)], stack)
         console.print("measuring the trained model")
         after = measured(trainer.model, test.rows, collate, format, data.delta)
         gain = _gain(before, after, test.rows, data.delta)
-        write_model(folder, trainer, tokenizer, options)
+        write_model(folder, trainer, tokenizer, options, lambda: whole_model(options.model)[0])
         if folder is not None:
             metrics = {
                 "method": method.name,
-                "data": {
-                    **asdict(data.counts),
-                    "left_out": found.left_out,
-                    "flaws": [f"{flaw.place}: {flaw.what}" for flaw in found.flaws],
-                    "scale": data.scale,
-                    "delta": data.delta,
-                },
+                "data": data_metrics(setup),
                 "train": {
-                    **_counts(train),
+                    **counts_of(train_side),
                     "visits": len(order),
                     "passed_over": passed_over,
                     "steps": trainer.state.global_step,
                     "unshared": unshared,
                 },
-                "held_out": {**_counts(test), "trained_on_in_other_spelling": [group.question for group in across]},
+                "held_out": {**counts_of(test), "trained_on_in_other_spelling": [group.question for group in across]},
                 "before": asdict(before.quality),
                 "after": asdict(after.quality),
                 "accuracy_gain": gain and asdict(gain),
                 "cost": asdict(cost_of(trainer, stopwatch, method)),
                 "judge": judge and judge.name,
             }
-            write_record(folder, options, resolved, trainer.state)
+            write_record(folder, options, setup.resolved, trainer.state, map(asdict, points(trainer.state.log_history)))
             write_rows(folder / "held_out.jsonl", _held_out(test.rows, before, after))
-            write_json(folder / lineage.FILE, lineage.lineage_of(options, data, folder, train.groups))
+            write_json(folder / lineage.FILE, lineage.lineage_of(options, data, folder, train_side.groups))
             write_json(folder / "metrics.json", metrics)
-            _keep_events(checkpoints, folder)
+            keep_events(setup, folder)
             write_report(folder)
     if folder is not None:
-        shutil.rmtree(checkpoints, ignore_errors=True)
+        shutil.rmtree(setup.checkpoints, ignore_errors=True)
         table_console().print(comparison(before.quality, after.quality, gain))
         console.print(f"model {options.out}")
     return options.out
 
 
-def _begun(
-    options: TrainingOptions, checkpoints: Path, method: Method, resolved: dict[str, Any], data: Ratings, processes: int
-) -> tuple[Fingerprint | None, Path | None]:
-    """What to note of this training's beginning, if anything, and the checkpoint to go on from. Raises BadInput."""
-    if not options.resume:
-        refuse_begun(checkpoints)
-    if not (options.resume or options.save_steps):
-        return None, None  # the model's digest takes a while
-    begun = Fingerprint.of(options, method.name, resolved, data, processes)
-    if not options.resume:
-        return begun, None
-    require_same(checkpoints, begun)
-    return begun, latest_checkpoint(checkpoints, processes)
-
-
-def _order(options: TrainingOptions, train: Prepared) -> list[int]:
-    """The places in `train` of the groups that are met, one after the other. Raises BadInput where it is none."""
-    order = visits([group.type for group in train.groups], stages_of(options), seed=options.seed)
-    if not order:
-        raise BadInput(f"--epochs {options.epochs:g}: comes to no group at all of {len(train.groups)}; choose more")
-    return order
-
-
-def _require_packages(options: TrainingOptions) -> None:
-    """Raises BadInput where a package is missing that this training needs."""
-    needed = ["accelerate"] + ["peft"] * options.lora + ["trl"] * (not isinstance(options, AlignStableOptions))
-    for package in needed:
-        try:
-            import_module(package)
-        except ImportError as error:
-            raise BadInput(f"training needs {package}: pip install 'social-sandbox[align]'") from error
-
-
-def _keep_events(checkpoints: Path, folder: Path) -> None:
-    """Move what was logged for TensorBoard, which writes beside the checkpoints, into the model's folder."""
-    if (checkpoints / "runs").exists():
-        shutil.move(checkpoints / "runs", folder / "runs")
-
-
-def _judge(options: TrainingOptions) -> Judge:
+def _judge(options: PolicyOptions) -> Judge:
     return opened_judge(
         options.judge, options.judge_model or root_model(options.model), options.encoder, options.score_by
     )
-
-
-def _remove_if_empty(folder: Path) -> None:
-    with suppress(OSError):
-        folder.rmdir()
 
 
 def _gain(before: Measured, after: Measured, rows: Sequence[Row], delta: float) -> Estimate | None:
@@ -223,46 +152,9 @@ def _passed_over(trainer: Trainer, method: Method, visits: int) -> dict[str, int
     return {reason: count for reason, count in found.items() if count}
 
 
-def _counts(side: Prepared) -> dict[str, Any]:
-    return {
-        "groups": len(side.rows),
-        "responses": sum(len(row.replies) for row in side.rows),
-        "truncated": side.truncated,
-        "dropped": [group.question for group in side.dropped],
-    }
-
-
-def _told(
-    data: Ratings,
-    found: Found,
-    train: Prepared,
-    test: Prepared,
-    across: Sequence[Group],
-    unshared: str | None,
-    passed_over: Mapping[str, int],
-) -> Iterator[str]:
-    counts = data.counts
-    yield (
-        f"{len(data.groups)} groups ({counts.merged} merged by equal query, {counts.copies} copies dropped, "
-        f"{counts.single} with one response, {counts.level} level), rating scale {data.scale:g}, "
-        f"equal within {data.delta:.3g}"
-    )
-    yield (
-        f"{len(train.rows)} to train on, {len(test.rows)} held out; "
-        f"{train.truncated + test.truncated} responses cut at --max-length"
-    )
-    if found.left_out:
-        yield "left out: " + ", ".join(f"{count} {reason}" for reason, count in found.left_out.items())
-    if counts.conflicting:
-        yield f"{counts.conflicting} responses stand several times with different ratings; their mean counts"
-    for flaw in found.flaws[:NAMED]:
-        yield f"left out: {flaw.place}, {flaw.what}"
-    if len(found.flaws) > NAMED:
-        yield f"left out: {len(found.flaws) - NAMED} more flawed responses"
-    for group in (*train.dropped, *test.dropped):
+def _told(dropped: Sequence[Group], unshared: str | None, passed_over: Mapping[str, int]) -> Iterator[str]:
+    for group in dropped:
         yield f"dropped, its prompt fills --max-length: {group.question[:60]!r}"
-    for group in across:
-        yield f"not held out, for it is trained on in another spelling: {group.question[:60]!r}"
     for reason, count in passed_over.items():
         yield f"passed over in training: {count} groups, {reason}"
     if unshared is None:

@@ -195,7 +195,7 @@ def test_a_folder_without_a_model_is_refused(files: list[str], said: str, tmp_pa
         ("somebody/something", "give 'smollm2-135m-instruct', a folder, or a hub name in reach"),
         ("not a name", "give 'smollm2-135m-instruct'"),
         ("./nowhere", "there is no such folder"),
-        ("runs/demo/aligned", "there is no such folder"),
+        ("runs/of/nobody", "there is no such folder"),
     ],
 )
 def test_an_unknown_name_says_what_to_do(name: str, said: str) -> None:
