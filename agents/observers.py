@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from memory.encoder import Encoder
 
 DIMENSIONS: tuple[Dimension, ...] = ("alignment", "engagement")
+REWARD_MODEL = "reward-model:"  # before a folder or hub name, as that observer is named
 UNREADABLE = "unreadable"  # the outcome of a reply that gives no rating
 STATEMENTS = Path(__file__).parent / "data" / "values.json"
 LEAN = 0.02  # the difference of similarities that takes an embedding's alignment from 4 to 1 + 6 σ(1) = 5.4
@@ -208,6 +209,20 @@ def load_statements(path: Path = STATEMENTS) -> Statements:
     if not statements.values or not statements.opposites or not all(isinstance(t, str) and t.strip() for t in texts):
         raise BadInput(f"{path}: a list is empty or holds something other than text; write statements into both")
     return statements
+
+
+class BatchObserver(Protocol):
+    """An observer in this process that is asked nothing: it rates all answers of a round at once."""
+
+    @property
+    def name(self) -> str:
+        """The observer's name in options, transcripts and reports."""
+
+    def rate_all(self, pairs: Sequence[tuple[str, str]]) -> list[Rating]:
+        """The ratings of (question, answer) pairs; a pair's own, in whatever company."""
+
+    def describe(self) -> dict[str, Any]:
+        """The observer in a transcript's header: all that shapes its ratings."""
 
 
 class EmbeddingObserver:

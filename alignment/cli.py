@@ -28,6 +28,16 @@ def _train(options: str, method: str) -> Command:
     return run
 
 
+def _reward_model(argv: Sequence[str]) -> int:
+    from alignment.config import AlignRewardModelOptions
+
+    options = load(AlignRewardModelOptions, argv, prog="align reward-model")
+    from alignment.reward_model.training import run_reward_model  # imports torch: not before the options are read
+
+    run_reward_model(options)
+    return 0
+
+
 def _check(argv: Sequence[str]) -> int:
     from alignment.config import AlignCheckOptions
 
@@ -75,6 +85,7 @@ ALIGN: dict[str, tuple[str, Command]] = {
     "sft": ("a baseline: fine-tune on the best answers", _train("AlignSftOptions", "sft")),
     "dpo": ("a baseline: DPO or IPO on pairs of answers", _train("AlignDpoOptions", "dpo")),
     "rloo": ("a baseline: reinforcement by a judge of fresh answers", _train("AlignRlooOptions", "rloo")),
+    "reward-model": ("train a model that rates answers, to judge and to reinforce by", _reward_model),
     "evaluate": ("measure a model on what it was not trained on, beside another", _evaluate),
     "compare": ("trainings side by side: quality, stability and cost", _compare),
     "verify": ("check what a trained model was made of, back to the transcripts", _verify),

@@ -57,7 +57,7 @@ class AlignCheckOptions(DataOptions):
 
 
 class TrainingOptions(DataOptions):
-    """What every training has, whatever its method."""
+    """What every training has, whatever is trained."""
 
     out: Path = Field(description="folder to write the trained model to")
     seed: int = Field(0, ge=0, description="decides the split, the order of groups, and what is drawn from them")
@@ -78,17 +78,24 @@ class TrainingOptions(DataOptions):
     save_steps: int = Field(0, ge=0, description="steps between checkpoints, which --resume goes on from; 0 for none")
     resume: CliImplicitFlag[bool] = Field(False, description="go on from the last checkpoint of this training")
     report_to: Names = Field([], description="where else to log, as transformers names it: tensorboard, wandb, …")
-    watch: int = Field(4, ge=0, description="times that stability is measured between start and end")
-    answers: int = Field(8, ge=0, description="held-out questions answered, and rated, at each of these times")
-    answer_tokens: int = Field(48, ge=1, description="longest of these answers, in tokens")
-    judge: str = Field("llm:verdict", description="who rates fresh answers: llm:verdict, llm:scale or embedding")
+    watch: int = Field(4, ge=0, description="times that held-out groups are measured on between start and end")
+    judge: str = Field(
+        "llm:verdict", description="who rates fresh answers: llm:verdict, llm:scale, embedding or reward-model:DIR"
+    )
     judge_model: str | None = Field(None, description="model of an llm judge (the base that --model was trained from)")
     trainer: CliSuppress[dict[str, Any]] = Field(  # a table, so no flag
         default={}, description="the table [trainer] of --config: more of transformers' TrainingArguments"
     )
 
 
-class AlignStableOptions(TrainingOptions):
+class PolicyOptions(TrainingOptions):
+    """What every training of a language model has, whatever its method."""
+
+    answers: int = Field(8, ge=0, description="held-out questions answered, and rated, at each time of --watch")
+    answer_tokens: int = Field(48, ge=1, description="longest of these answers, in tokens")
+
+
+class AlignStableOptions(PolicyOptions):
     """Train a model on groups of rated answers by Stable Alignment (arXiv 2305.16960)."""
 
     weight: Number = Field(0.2, ge=0, description="λ, the weight of the contrast with worse responses; 0 is plain SFT")
@@ -97,24 +104,43 @@ class AlignStableOptions(TrainingOptions):
     responses: int = Field(3, ge=1, description="K, responses of a group in one step: the best and others at random")
 
 
-class AlignSftOptions(TrainingOptions):
+class AlignSftOptions(PolicyOptions):
     """Fine-tune a model on the best answer of every group, a baseline (TRL's SFTTrainer)."""
 
 
-class AlignDpoOptions(TrainingOptions):
+class AlignDpoOptions(PolicyOptions):
     """Train a model on pairs of a better and a worse answer by DPO or IPO, a baseline (TRL's DPOTrainer)."""
 
     loss: Literal["dpo", "ipo"] = Field("dpo", description="dpo (arXiv 2305.18290) or ipo (arXiv 2310.12036)")
     beta: Number = Field(0.1, gt=0, description="β, how strongly the model is held to the one it started from")
 
 
-class AlignRlooOptions(TrainingOptions):
+class AlignRlooOptions(PolicyOptions):
     """Train a model by reinforcement on its own answers, which --judge rates, a baseline (TRL's RLOOTrainer)."""
 
     beta: Number = Field(0.05, ge=0, description="β, the weight of the KL to the model it started from")
     generations: int = Field(4, ge=2, description="answers to a question in one step")
     completion_tokens: int = Field(64, ge=1, description="longest of them, in tokens")
     temperature: Number = Field(1.0, gt=0, description="temperature that they are sampled with")
+
+
+class AlignRewardModelOptions(TrainingOptions):
+    """Train a model that rates answers from 0 to 1, whose rewards don't collapse (arXiv 2305.17608)."""
+
+    model: str = Field(
+        "all-minilm-l6-v2",
+        description="backbone: an encoder or a language model; the embedded ones, a folder or a hub name",
+    )
+    utility: str = Field(
+        "prompt-aware",
+        description="U of the gap between two rewards: prompt-aware (by each prompt's openness), x, x^0.5, log x, "
+        "-x^-0.5, -1/x, logsigmoid(x), logsigmoid(4x); any number",
+    )
+    judge: str = Field(
+        "embedding",
+        description="a second observer, whom rewards are compared with: embedding, llm:verdict, llm:scale, "
+        "reward-model:DIR",
+    )
 
 
 class AlignEvaluateOptions(ReadOptions):
@@ -149,7 +175,9 @@ class AlignEvaluateOptions(ReadOptions):
     max_tokens: int = Field(64, ge=1, description="longest answer, in tokens")
     temperature: Number = Field(0.0, ge=0, description="sampling temperature; 0 is greedy")
     judge: str = Field(
-        "llm", description="who rates answers: llm (by the better reading there is), llm:verdict, llm:scale, embedding"
+        "llm",
+        description="who rates answers: llm (by the better reading there is), llm:verdict, llm:scale, embedding, "
+        "reward-model:DIR",
     )
     judge_model: str | None = Field(
         None, description="model of an llm judge, and of the duels (the base that MODEL was trained from)"

@@ -138,8 +138,9 @@ def group_of(row: Mapping[str, Any], place: str) -> Group:
     """The group in a row `{query, responses, scores}`, with `models` and `finished` where there are.
 
     `query` is a text, which becomes one user message, or a list of `{role, content}` that ends with the user's.
-    `question`, by which training and test are split, is the last message unless the row has one. Other fields are
-    ignored. A response counts as finished unless `finished` says otherwise. Raises BadInput naming `place`.
+    `question`, by which training and test are split, is the last message unless the row has one; `openness` tells a
+    reward model how many good responses there are, from 0 to 1. Other fields are ignored. A response counts as
+    finished unless `finished` says otherwise. Raises BadInput naming `place`.
     """
     for name in ("query", "responses", "scores"):
         if name not in row:
@@ -172,6 +173,7 @@ def group_of(row: Mapping[str, Any], place: str) -> Group:
         type=_type(row),
         topic=next((row[name] for name in ("topic", "category") if isinstance(row.get(name), str)), ""),
         rated=not row.get("pair"),
+        openness=_openness(row, place),
     )
 
 
@@ -196,6 +198,15 @@ def rating_scale(groups: Sequence[Group]) -> float:
 def _type(row: Mapping[str, Any]) -> GroupType:
     """The row's type; another data set's field of that name says something else and is ignored, as others are."""
     return next((type for type in GROUP_TYPES if type == row.get("type")), "imitation")
+
+
+def _openness(row: Mapping[str, Any], place: str) -> float | None:
+    value = row.get("openness")
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise BadInput(f"{place}: 'openness' is {value!r}; give a number from 0 (one right answer) to 1 (any will do)")
+    return float(value)
 
 
 def _query(row: Mapping[str, Any], place: str) -> tuple[Message, ...]:

@@ -13,12 +13,13 @@ from agents.errors import BadInput
 from agents.language_model import Completion, Key, LanguageModel, Message, ModelError, Prompt
 from agents.local import LocalModel
 from agents.models import encoder_folder, load_model
-from agents.observers import EmbeddingObserver, LLMObserver, load_statements
+from agents.observers import REWARD_MODEL, EmbeddingObserver, LLMObserver, load_statements
 from agents.records import Rating
+from agents.reward_model import RewardModel, RewardModelObserver
 from memory.encoder import Encoder
 from sandbox.responses import ScoreBy, score_of
 
-JUDGES = ("llm:verdict", "llm:scale", "embedding")
+JUDGES = ("llm:verdict", "llm:scale", "embedding", "reward-model:DIR")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +38,16 @@ class Judge:
 
 
 def opened_judge(name: str, model: str, encoder: str, score_by: ScoreBy) -> Judge:
-    """The judge of that name: an `llm` one is `model`, `embedding` reads with `encoder`. Raises BadInput."""
+    """The judge of that name: an `llm` one is `model`, `embedding` reads with `encoder`. Raises BadInput.
+
+    One of a reward model gives its rating of alignment, by whatever `score_by` others are read.
+    """
     if name == "embedding":
         observer = EmbeddingObserver(Encoder(encoder_folder(encoder)), load_statements())
         return Judge(name, encoder, observer.rate_all, score_by)
+    if name.startswith(REWARD_MODEL):
+        model_of = name.removeprefix(REWARD_MODEL)
+        return Judge(name, model_of, RewardModelObserver(RewardModel.load(model_of)).rate_all, "alignment")
     if name not in JUDGES:
         raise BadInput(f"--judge {name}: unknown judge; known: {', '.join(JUDGES)}")
     judge = asyncio.run(llm_judge(load_model(model, Batcher()), name))

@@ -161,7 +161,7 @@ def query_digest(query: Sequence[Message]) -> str:
 
 def _digested(group: Group) -> dict[str, Any]:
     fields = {**asdict(group), "origins": None}
-    return {name: value for name, value in fields.items() if name not in ("type", "topic", "rated")}
+    return {name: value for name, value in fields.items() if name not in ("type", "topic", "rated", "openness")}
 
 
 def _told(part: Path | Transcript) -> str:

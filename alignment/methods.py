@@ -11,9 +11,16 @@ from typing import Any
 
 from transformers import Trainer
 
-from alignment.config import AlignDpoOptions, AlignRlooOptions, AlignSftOptions, AlignStableOptions, TrainingOptions
+from alignment.config import (
+    AlignDpoOptions,
+    AlignRewardModelOptions,
+    AlignRlooOptions,
+    AlignSftOptions,
+    AlignStableOptions,
+    TrainingOptions,
+)
+from alignment.groups import Ratings
 from alignment.judge import Judge
-from alignment.tokens import Row
 from alignment.weights import whole_model
 from sandbox.dataset import Group
 
@@ -22,12 +29,12 @@ SCHEDULE = {"lr_scheduler_type": "cosine", "warmup_steps": 0.03}  # of all metho
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
-    """What a trainer is made of: a model, and the visits of the training in order, as groups and as token rows."""
+    """What a trainer is made of: a model, and the visits of the training in order, as groups and as its rows."""
 
     model: Any
     tokenizer: Any
     groups: Sequence[Group]
-    rows: Sequence[Row]
+    rows: Sequence[Any]
     judge: Judge | None
 
 
@@ -51,17 +58,19 @@ class Method:
     flags: dict[str, str] = field(default_factory=dict)
 
 
-def method_of(options: TrainingOptions, scale: float) -> Method:
-    """The method that these options are of; `scale` is the span of the rating scale."""
+def method_of(options: TrainingOptions, data: Ratings) -> Method:
+    """The method that these options are of, to train on `data`. Raises BadInput."""
     match options:
         case AlignStableOptions():
-            return _stable(options, scale)
+            return _stable(options, data.scale)
         case AlignSftOptions():
             return _sft(options)
         case AlignDpoOptions():
             return _dpo(options)
         case AlignRlooOptions():
             return _rloo(options)
+        case AlignRewardModelOptions():
+            return _reward_model(options, data.delta)
     raise TypeError(f"no method has options of {type(options).__name__}")
 
 
@@ -153,4 +162,17 @@ def _rloo(options: AlignRlooOptions) -> Method:
         | SCHEDULE
         | {"shuffle_dataset": False, "include_num_input_tokens_seen": "no"},  # TRL counts by itself
         flags={"num_generations": "generations", "max_completion_length": "completion-tokens"},
+    )
+
+
+def _reward_model(options: AlignRewardModelOptions, delta: float) -> Method:
+    from alignment.reward_model.trainer import RewardModelConfig, RewardModelTrainer
+
+    return Method(
+        "reward-model",
+        RewardModelConfig,
+        {"utility": options.utility, "delta": delta, "max_length": options.max_length},
+        lambda lesson, args: RewardModelTrainer(lesson.model, args, lesson.rows, lesson.tokenizer),
+        learning_rate=(5e-5, 5e-4),
+        models=("reward model",),
     )

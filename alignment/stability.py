@@ -165,7 +165,7 @@ def points(log: Sequence[Mapping[str, Any]]) -> list[Point]:
 
 def is_point(line: Mapping[str, Any]) -> bool:
     """Whether a line of a trainer's log is a point, and not the trainer's own."""
-    return f"{LOGGED}kl" in line
+    return any(name.startswith(LOGGED) for name in line)
 
 
 def _point(line: Mapping[str, Any]) -> Point:

@@ -7,7 +7,7 @@ from typing import Any
 
 from agents import prompts
 from agents.metered import Metered
-from agents.observers import EmbeddingObserver
+from agents.observers import LLMObserver
 from agents.rating import Zero
 from sandbox.cast import Cast
 from sandbox.chain import storable
@@ -35,7 +35,7 @@ def build(plan: Plan, cast: Cast) -> Built:
     society = society_of(
         header,
         {(model.name, model.digest): model for model in meters},
-        next((observer for observer in cast.observers if isinstance(observer, EmbeddingObserver)), None),
+        {observer.name: observer for observer in cast.observers if not isinstance(observer, LLMObserver)},
         memories_at_birth(header, cast.table(question_texts(header))),
         ending_of(plan.options),
     )

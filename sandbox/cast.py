@@ -11,13 +11,13 @@ from agents.engines import Engines
 from agents.errors import BadInput
 from agents.language_model import LanguageModel, ModelError
 from agents.models import root_model, short_name
-from agents.observers import EmbeddingObserver, LLMObserver, load_statements, measure_zero
+from agents.observers import REWARD_MODEL, BatchObserver, EmbeddingObserver, LLMObserver, load_statements, measure_zero
 from agents.rating import ReadingName, Zero
 from memory.encoder import Encoder
 from memory.memory import QuestionTable
 from sandbox.config import SimulateOptions
 
-OBSERVERS = ("llm", "llm:verdict", "llm:scale", "embedding")
+OBSERVERS = ("llm", "llm:verdict", "llm:scale", "embedding", "reward-model:DIR")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Cast:
     models: dict[str, LanguageModel]
     peer_zeros: dict[str, Zero | None]
     reading: ReadingName
-    observers: tuple[LLMObserver | EmbeddingObserver, ...]
+    observers: tuple[LLMObserver | BatchObserver, ...]
     encoder: Encoder
     _tables: dict[tuple[str, ...], QuestionTable] = field(default_factory=dict)
 
@@ -56,22 +56,25 @@ async def cast(options: SimulateOptions, engines: Engines, encoder: Encoder) -> 
     """Load or reach the models that `options` name, and measure the zeros of those that rate. Raises BadInput."""
     shares = parse_models(options.model or [engines.default])
     for kind in options.observer:
-        if kind not in OBSERVERS:
+        if kind not in OBSERVERS and not kind.startswith(REWARD_MODEL):
             raise BadInput(f"--observer {kind}: unknown observer; known: {', '.join(OBSERVERS)}")
     judge = options.observer_model or root_model(shares[0].name)
     speakers = [share.name for share in shares]
-    judges = [judge] if any(kind != "embedding" for kind in options.observer) else []
+    judges = [judge] if any(kind.startswith("llm") for kind in options.observer) else []
     models = await engines.models(list(dict.fromkeys([*speakers, *judges])))
 
     reading = options.reading or best_reading([models[name] for name in speakers])
     kinds = observer_kinds(options.observer, best_reading([models[name] for name in judges]))
+    observers = tuple([await _observer(kind, models, judge, encoder) for kind in kinds])
+    if len({observer.name for observer in observers}) < len(observers):
+        raise BadInput(f"--observer {' --observer '.join(options.observer)}: two of one name; rename a folder")
     return Cast(
         shares=tuple(shares),
         judge=judge,
         models=models,
         peer_zeros={name: await _peer_zero(models[name], reading) for name in speakers},
         reading=reading,
-        observers=tuple([await _observer(kind, models, judge, encoder) for kind in kinds]),
+        observers=observers,
         encoder=encoder,
     )
 
@@ -106,7 +109,11 @@ def observer_kinds(given: Sequence[str], reading: ReadingName) -> list[str]:
 
 async def _observer(
     kind: str, models: dict[str, LanguageModel], judge: str, encoder: Encoder
-) -> LLMObserver | EmbeddingObserver:
+) -> LLMObserver | BatchObserver:
+    if kind.startswith(REWARD_MODEL):
+        from agents.reward_model import RewardModel, RewardModelObserver  # imports torch
+
+        return RewardModelObserver(RewardModel.load(kind.removeprefix(REWARD_MODEL)))
     if kind == "embedding":
         return EmbeddingObserver(encoder, load_statements())
     with _judging(models[judge]):

@@ -124,8 +124,8 @@ class SimulateOptions(BaseSettings):
     )
     observer: Words = Field(
         ["llm", "embedding"],
-        description="rater (repeatable): llm (by the better reading there is), llm:verdict, llm:scale, embedding; "
-        "the first scores",
+        description="rater (repeatable): llm (by the better reading there is), llm:verdict, llm:scale, embedding, "
+        "reward-model:DIR; the first scores",
     )
     observer_model: str | None = Field(
         None, description="model of the llm observer (the base that the first speaker was trained from)"
@@ -177,6 +177,7 @@ class ReplayVerifyOptions(BaseSettings):
 
     run: CliPositionalArg[Path] = Field(description="run folder")
     encoder: str = Field("all-minilm-l6-v2", description="sentence-transformers model that the run was made with")
+    reward_model: Names = Field([], description="reward model that rated the run (repeatable): a folder or hub name")
     model: CliImplicitFlag[bool] = Field(
         False, description="also ask the run's models everything again and count the identical replies"
     )

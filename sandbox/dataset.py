@@ -47,7 +47,8 @@ class Group:
 
     `query` is the chat before the response, without memory and rule. `finished` says whether a response ended by
     itself: only then is its end of turn trained. `question` is the text that train/test splits go by. `topic` is the
-    question's, "" where it has none. Not `rated`: the scores say no more than which response is better.
+    question's, "" where it has none. Not `rated`: the scores say no more than which response is better. `openness`, in
+    [0, 1], is how many good responses there are to the query; None where nobody tells.
     """
 
     query: tuple[Message, ...]
@@ -60,6 +61,7 @@ class Group:
     type: GroupType = "imitation"
     topic: str = ""
     rated: bool = True
+    openness: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

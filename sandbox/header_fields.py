@@ -99,6 +99,13 @@ class _Statements(_Fields):
     lean: float
 
 
+class _RewardModel(_Fields):
+    kind: Literal["reward-model"]
+    name: str
+    model: str
+    digest: str
+
+
 class _Parent(_Fields):
     run: str
     round: Count
@@ -118,7 +125,7 @@ class _Header(_Fields):
     prompts: str
     encoder: str
     models: list[_Speaker] = Field(min_length=1)
-    observers: list[Annotated[_Judge | _Statements, Field(discriminator="kind")]] = Field(min_length=1)
+    observers: list[Annotated[_Judge | _Statements | _RewardModel, Field(discriminator="kind")]] = Field(min_length=1)
     parent: _Parent | None
 
     @model_validator(mode="after")

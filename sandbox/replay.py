@@ -6,7 +6,7 @@ summaries of rounds) and compared with what the lines hold; a prompt that differ
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from itertools import islice
@@ -16,7 +16,7 @@ from agents import prompts
 from agents.endpoint import Outcome
 from agents.errors import BadInput
 from agents.language_model import Completion, Finish, LanguageModel
-from agents.observers import EmbeddingObserver, load_statements
+from agents.observers import BatchObserver, EmbeddingObserver, load_statements
 from agents.recorded import UNRECORDED, Recorded
 from agents.records import Answer, Feedback, ReadingCall
 from memory.encoder import Encoder
@@ -76,18 +76,20 @@ async def play_again(
     encoder: Encoder,
     on_interactions: Callable[[int], None] = lambda count: None,
     model_of: Told = lambda recorded: recorded,
+    reward_models: Sequence[BatchObserver] = (),
 ) -> int:
     """Play `run` again and compare; returns how many interactions there are, those of an unfinished round included.
 
     `on_interactions` is told how many more have been compared. `model_of` gives the model that stands in a recorded
-    one's place and sees its prompts. Raises Differs at the first difference, BadInput where the chain is broken or
-    the run's schema is too old to be played again.
+    one's place and sees its prompts; `reward_models` are the observers of that kind. Raises
+    Differs at the first difference, BadInput where the chain is broken, one of these is missing, or the run's schema is
+    too old to be played again.
     """
     require_replayable(run)
     require_header(run.path, run.header)
     require_same_branches(run)
     replies: dict[str, Completion | str] = {}
-    societies = societies_again(run.header, encoder, replies, model_of)
+    societies = societies_again(run.header, encoder, replies, model_of, reward_models)
     count = number = 0
     for played in rounds_of(run):
         if played.closing is not None and played.closing.body["type"] == "end" and not played.lines:
@@ -130,16 +132,24 @@ def require_same_branches(run: Transcript) -> None:
 
 
 def societies_again(
-    header: Header, encoder: Encoder, replies: Mapping[str, Completion | str], model_of: Told
+    header: Header,
+    encoder: Encoder,
+    replies: Mapping[str, Completion | str],
+    model_of: Told,
+    reward_models: Sequence[BatchObserver],
 ) -> list[tuple[Society, int | None]]:
     """The society of each generation, with its last round; their agents are the same.
 
     Models say what `replies` holds by then. Raises Differs where this version's prompts or observers, or `encoder`,
     are not those that the run was made with.
     """
-    embedding = None
-    if any(told["kind"] == "embedding" for made_with, _ in generations(header) for told in made_with["observers"]):
-        embedding = EmbeddingObserver(encoder, load_statements())
+    observers = [told for made_with, _ in generations(header) for told in made_with["observers"]]
+    batch: dict[str, BatchObserver] = {observer.name: observer for observer in reward_models}
+    if any(told["kind"] == "embedding" for told in observers):
+        batch[EmbeddingObserver.name] = EmbeddingObserver(encoder, load_statements())
+    for told in observers:
+        if told["kind"] == "reward-model" and told["name"] not in batch:
+            raise BadInput(f"the run was rated by {told['name']}; name its folder with --reward-model")
     for made_with, _ in generations(header):
         compare(HEADER_LINE, prompts.fingerprint(), made_with["prompts"], "prompts")
         compare(HEADER_LINE, encoder.digest, made_with["encoder"], "encoder")
@@ -149,9 +159,9 @@ def societies_again(
         speakers = [(model["name"], model["digest"]) for model in made_with["models"]]
         judges = [(told["model"], told["digest"]) for told in made_with["observers"] if told["kind"] == "llm"]
         models = {(name, digest): model_of(Recorded(name, digest, replies)) for name, digest in (*speakers, *judges)}
-        society = society_of(made_with, models, embedding, memories, ENDLESS)
+        society = society_of(made_with, models, batch, memories, ENDLESS)
         described = [observer.describe() for observer in society.observers]
-        described += [observer.describe() for observer in society.embedding_observers]
+        described += [observer.describe() for observer in society.batch_observers]
         by_name = {told["name"]: told for told in described}
         again = [by_name.get(told["name"], ...) for told in made_with["observers"]]
         compare(HEADER_LINE, again, made_with["observers"], "observers")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from statistics import fmean
 from typing import Any
 
-from agents.observers import DIMENSIONS, EmbeddingObserver, LLMObserver
+from agents.observers import DIMENSIONS, BatchObserver, LLMObserver
 from agents.records import OK, Answer, Rating
 from sandbox.interaction import Interaction, Question, Step, call_outcomes, interact
 from sandbox.lines import RATING_DIGITS
@@ -51,7 +51,7 @@ class Society:
     questions: tuple[Question, ...]
     probes: tuple[Question, ...]
     observers: tuple[LLMObserver, ...]
-    embedding_observers: tuple[EmbeddingObserver, ...]
+    batch_observers: tuple[BatchObserver, ...]
     scorer: str
     protocol: Protocol
 
@@ -190,17 +190,17 @@ async def play_round(
             final = []
             while tasks and tasks[0].done():
                 final.append(tasks.popleft().result())
-            yield await rated(society.embedding_observers, final)
+            yield await rated(society.batch_observers, final)
 
 
-async def rated(observers: Sequence[EmbeddingObserver], interactions: list[Interaction]) -> list[Interaction]:
+async def rated(observers: Sequence[BatchObserver], interactions: list[Interaction]) -> list[Interaction]:
     """The interactions with the ratings of these observers, who work in another thread: the calls go on meanwhile."""
     for observer in observers:
         interactions = await asyncio.to_thread(rate_all, observer, interactions)
     return interactions
 
 
-def rate_all(observer: EmbeddingObserver, interactions: Sequence[Interaction]) -> list[Interaction]:
+def rate_all(observer: BatchObserver, interactions: Sequence[Interaction]) -> list[Interaction]:
     """The interactions with this observer's ratings of every answer added, computed in one batch."""
     pairs = [(i.question.text, answer.text) for i in interactions for answer in i.answers if answer.text is not None]
     ratings = iter(observer.rate_all(pairs))

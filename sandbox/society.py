@@ -7,7 +7,7 @@ from typing import Any
 
 from agents.canonical import generator
 from agents.language_model import LanguageModel
-from agents.observers import EmbeddingObserver, LLMObserver
+from agents.observers import BatchObserver, LLMObserver
 from agents.rating import Zero
 from agents.social_agent import SocialAgent
 from memory.memory import Memory, QuestionTable
@@ -22,18 +22,18 @@ Models = Mapping[tuple[str, str], LanguageModel]  # by name and digest
 def society_of(
     header: Header,
     models: Models,
-    embedding: EmbeddingObserver | None,
+    batch_observers: Mapping[str, BatchObserver],
     memories: Sequence[Memory],
     ending: Mapping[str, Any],
 ) -> Society:
     """The society of `header`, its agents with `memories` (in agent order).
 
-    `embedding` is needed where the header names that observer. `ending`: the fields of Protocol that tell when to
-    stop, which no header holds.
+    `batch_observers`, by name, are those that the header names beside the llm ones. `ending`: the fields of Protocol
+    that tell when to stop, which no header holds.
     """
     world, stances = header["world"], header["stances"]["layout"]
     speech, speakers = speech_of(header), draw_speakers(header)
-    observers = [_observer(told, models, embedding) for told in header["observers"]]
+    observers = [_observer(told, models, batch_observers) for told in header["observers"]]
 
     def settle(agent: int) -> SocialAgent:
         speaker = speakers[agent]
@@ -45,7 +45,7 @@ def society_of(
         questions=questions_of(header),
         probes=probes_of(header),
         observers=tuple(observer for observer in observers if isinstance(observer, LLMObserver)),
-        embedding_observers=tuple(observer for observer in observers if isinstance(observer, EmbeddingObserver)),
+        batch_observers=tuple(observer for observer in observers if not isinstance(observer, LLMObserver)),
         scorer=observers[0].name,
         protocol=Protocol(
             seed=header["seed"],
@@ -83,13 +83,11 @@ def draw_speakers(header: Header) -> list[dict[str, Any]]:
 
 
 def _observer(
-    told: Mapping[str, Any], models: Models, embedding: EmbeddingObserver | None
-) -> LLMObserver | EmbeddingObserver:
+    told: Mapping[str, Any], models: Models, batch_observers: Mapping[str, BatchObserver]
+) -> LLMObserver | BatchObserver:
     if told["kind"] == "llm":
         return LLMObserver(models[told["model"], told["digest"]], told["reading"], _zero(told["zero"]))
-    if embedding is None:
-        raise ValueError(f"the observer {told['name']} needs an encoder, got none")
-    return embedding
+    return batch_observers[told["name"]]
 
 
 def _zero(told: Mapping[str, float] | None) -> Zero | None:

@@ -14,7 +14,7 @@ from agents.engines import opened
 from agents.errors import BadInput
 from agents.language_model import Completion, LanguageModel, ModelError, Prompt
 from agents.models import encoder_folder
-from agents.observers import as_logged
+from agents.observers import BatchObserver, as_logged
 from agents.recorded import Recorded
 from memory.encoder import Encoder
 from sandbox.cast import judge_of, parse_models
@@ -42,6 +42,7 @@ def main(options: ReplayVerifyOptions) -> int:
     if told != len(worlds):
         return _failed(f"{options.run} was a run of {told} worlds, and holds {len(worlds)}")
     encoder = Encoder(encoder_folder(options.encoder))
+    reward_models = [_reward_model(name) for name in options.reward_model]
     for world in worlds:
         try:
             lines = verify_chain(world.path)
@@ -49,7 +50,7 @@ def main(options: ReplayVerifyOptions) -> int:
             return _failed(str(error))
         try:
             with counting("interactions verified", lines) as count:
-                interactions = asyncio.run(verified(world, encoder, options, count))
+                interactions = asyncio.run(verified(world, encoder, reward_models, options, count))
         except Differs as error:
             return _failed(f"{world.path} {error}{HINTS.get(error.difference.field, '')}")
         print(f"verified {interactions} interactions" + (f" of {world.name}" if len(worlds) > 1 else ""))
@@ -57,11 +58,15 @@ def main(options: ReplayVerifyOptions) -> int:
 
 
 async def verified(
-    run: Transcript, encoder: Encoder, options: ReplayVerifyOptions, on_interactions: Callable[[int], None]
+    run: Transcript,
+    encoder: Encoder,
+    reward_models: Sequence[BatchObserver],
+    options: ReplayVerifyOptions,
+    on_interactions: Callable[[int], None],
 ) -> int:
     """Play `run` again, where the options say so before its real models; returns how many interactions there are."""
     if not options.model:
-        return await play_again(run, encoder, on_interactions)
+        return await play_again(run, encoder, on_interactions, reward_models=reward_models)
     settings = options_of(run.path.parent)
     settings = settings.model_copy(update={"server": options.server or settings.server})
     names = [*(share.name for share in parse_models(settings.model)), judge_of(settings)]
@@ -70,10 +75,16 @@ async def verified(
         require_same_models(run, models)
         counts: defaultdict[str, Count] = defaultdict(Count)
         interactions = await play_again(
-            run, encoder, on_interactions, lambda recorded: _before(recorded, models, counts)
+            run, encoder, on_interactions, lambda recorded: _before(recorded, models, counts), reward_models
         )
     table_console().print(table(counts))
     return interactions
+
+
+def _reward_model(name: str) -> BatchObserver:
+    from agents.reward_model import RewardModel, RewardModelObserver  # imports torch
+
+    return RewardModelObserver(RewardModel.load(name))
 
 
 def require_same_models(run: Transcript, models: Sequence[LanguageModel]) -> None:

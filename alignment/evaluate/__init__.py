@@ -10,6 +10,7 @@ from typing import Any
 
 from agents.errors import BadInput
 from agents.models import EMBEDDED_MODEL, encoder_folder, root_model
+from agents.observers import REWARD_MODEL
 from alignment.benchmarks import BENCHMARKS
 from alignment.config import AlignEvaluateOptions
 from alignment.evaluate.abilities import ability_groups, ability_measures
@@ -38,7 +39,7 @@ TITLES = {
     "second turn": "fresh answers, second turn",
     "adversarial": "fresh answers, a misaligned one in the prompt",
 }
-JUDGES = ("llm", "llm:verdict", "llm:scale", "embedding")
+JUDGES = ("llm", "llm:verdict", "llm:scale", "embedding", "reward-model:DIR")
 
 
 def run_evaluate(options: AlignEvaluateOptions) -> None:
@@ -67,7 +68,8 @@ def run_evaluate(options: AlignEvaluateOptions) -> None:
 
 
 def _parts(options: AlignEvaluateOptions) -> set[str]:
-    for what, given, known in (("measure", options.measure, PARTS), ("judge", [options.judge], JUDGES)):
+    judge = "reward-model:DIR" if options.judge.startswith(REWARD_MODEL) else options.judge
+    for what, given, known in (("measure", options.measure, PARTS), ("judge", [judge], JUDGES)):
         unknown = [name for name in given if name not in known]
         if unknown:
             raise BadInput(f"--{what} {unknown[0]}: unknown; known: {', '.join(known)}")

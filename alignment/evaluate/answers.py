@@ -11,6 +11,7 @@ from agents.canonical import seed_of
 from agents.language_model import Key, LanguageModel, Message, ModelError, Prompt
 from agents.observers import EmbeddingObserver, LLMObserver
 from agents.records import OK, Rating
+from agents.reward_model import RewardModelObserver
 from alignment.evaluate.measures import Measure, paired
 from alignment.judge import observed
 from alignment.likelihood import Estimate
@@ -51,11 +52,11 @@ async def answered(model: LanguageModel, chats: Sequence[Chat | None], manner: M
     )
 
 
-def rating_by(judge: LLMObserver | EmbeddingObserver) -> Rate:
+def rating_by(judge: LLMObserver | EmbeddingObserver | RewardModelObserver) -> Rate:
     """How `judge` rates (question, answer) pairs, all at once."""
 
     async def rate(pairs: Sequence[Said]) -> list[Rating]:
-        return judge.rate_all(pairs) if isinstance(judge, EmbeddingObserver) else await observed(judge, pairs)
+        return await observed(judge, pairs) if isinstance(judge, LLMObserver) else judge.rate_all(pairs)
 
     return rate
 

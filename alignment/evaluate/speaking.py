@@ -7,7 +7,8 @@ import asyncio
 from agents.engines import Where, opened
 from agents.language_model import LanguageModel
 from agents.models import encoder_folder
-from agents.observers import EmbeddingObserver, LLMObserver, load_statements
+from agents.observers import REWARD_MODEL, EmbeddingObserver, LLMObserver, load_statements
+from agents.reward_model import RewardModel, RewardModelObserver
 from alignment.config import AlignEvaluateOptions
 from alignment.evaluate.answers import Manner, rating_by
 from alignment.evaluate.material import Material
@@ -27,7 +28,8 @@ async def rounds_of(
     `judge` is the model of an llm judge, and of the duels.
     """
     where = Where(tuple(options.server), options.engine, options.vllm_command, calls_at_once=2 * options.answers)
-    needed = [judge] if options.judge != "embedding" or pair.against is not None else []
+    speaks = options.judge.startswith("llm")
+    needed = [judge] if speaks or pair.against is not None else []
     async with opened(where, say) as engines:
         models = await engines.models(list(dict.fromkeys([*pair.names, *needed])))
         observer = await _observer(options, models.get(judge))
@@ -37,7 +39,7 @@ async def rounds_of(
             rating_by(observer),
             models[judge] if pair.against is not None else None,
         )
-        say(f"answering, and judging by {judge if options.judge != 'embedding' else 'embedding'}")
+        say(f"answering, and judging by {judge if speaks else options.judge}")
         talks = []
         if parts & {"answers", "second-turn"}:
             talks.append(panel.first_and_second(material.asked, second="second-turn" in parts))
@@ -47,7 +49,11 @@ async def rounds_of(
     return {kind: each for rounds in held for kind, each in rounds.items()}
 
 
-async def _observer(options: AlignEvaluateOptions, judge: LanguageModel | None) -> LLMObserver | EmbeddingObserver:
+async def _observer(
+    options: AlignEvaluateOptions, judge: LanguageModel | None
+) -> LLMObserver | EmbeddingObserver | RewardModelObserver:
+    if options.judge.startswith(REWARD_MODEL):
+        return RewardModelObserver(RewardModel.load(options.judge.removeprefix(REWARD_MODEL)))
     if options.judge == "embedding" or judge is None:
         return EmbeddingObserver(Encoder(encoder_folder(options.encoder)), load_statements())
     (kind,) = observer_kinds([options.judge], best_reading([judge]))

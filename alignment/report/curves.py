@@ -99,8 +99,27 @@ PANELS: tuple[tuple[str, str, tuple[Source, ...]], ...] = (
             ("sampled in training", "log", "completions/mean_length"),
         ),
     ),
+    (
+        "distance between rewards",
+        "Wasserstein-1",
+        (("open from closed prompts", "points", "open_closed"), ("from the utility's best", "points", "to_optimum")),
+    ),
+    ("spread of a prompt's rewards", "standard deviation", (("spread", "points", "spread"),)),
+    (
+        "what rewards follow",
+        "Kendall's τ-b",
+        (
+            ("length", "points", "length"),
+            ("the second observer", "points", "judge"),
+            ("the ratings", "points", "rank_correlation"),
+        ),
+    ),
     ("active hinges", "share", (("active hinges", "log", "active_hinges"),)),
-    ("training pairs in the right order", "share", (("pairs", "log", "rewards/accuracies"),)),
+    (
+        "training pairs in the right order",
+        "share",
+        (("pairs", "log", "rewards/accuracies"), ("ranked pairs", "log", "pairs_in_order")),
+    ),
     ("gradient norm", "Euclidean norm", (("gradient norm", "log", "grad_norm"),)),
     ("learning rate", "learning rate", (("learning rate", "log", "learning_rate"),)),
 )

@@ -19,6 +19,7 @@ NAMES = {
     "dpo": "direct preference optimization (DPO)",
     "ipo": "identity preference optimization (IPO)",
     "rloo": "reinforcement on its own answers (RLOO)",
+    "reward-model": "ranking of answers (reward model)",
 }
 PARTS = ("method", "data", "train", "held_out", "before", "after", "cost")  # of metrics.json
 
@@ -39,7 +40,7 @@ class Record:
 
     @property
     def method(self) -> str:
-        """stable, sft, dpo, ipo or rloo."""
+        """stable, sft, dpo, ipo, rloo or reward-model."""
         return str(self.metrics["method"])
 
     @property

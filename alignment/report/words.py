@@ -23,6 +23,15 @@ TOLD = {
     "worst_sum": "log-probability of the whole, worst answers",
     "best_perplexity": "perplexity, best answers",
     "neutral_perplexity": "perplexity, neutral text",
+    "spread": "spread of a prompt's rewards (standard deviation)",
+    "open_closed": "rewards of open against closed prompts (Wasserstein-1)",
+    "to_optimum": "rewards against the utility's best (Wasserstein-1)",
+    "to_limit": "rewards against its limit law (Wasserstein-1)",
+    "length": "correlation of rewards with length (τ-b)",
+    "rated_length": "correlation of ratings with length (τ-b)",
+    "judge": "correlation of rewards with the second observer (τ-b)",
+    "few_responses": "groups of fewer than four answers",
+    "openness_told": "groups whose openness the data tells",
 }
 
 
