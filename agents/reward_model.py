@@ -94,6 +94,11 @@ class RewardModelObserver:
     def __init__(self, model: RewardModel) -> None:
         self._model = model
 
+    @classmethod
+    def load(cls, name: str) -> RewardModelObserver:
+        """The observer "reward-model:DIR", which may be called DIR too. Raises BadInput where there is none."""
+        return cls(RewardModel.load(name.removeprefix(REWARD_MODEL)))
+
     @property
     def name(self) -> str:
         """The observer's name in transcripts and reports: that of the model's folder, without the path to it."""

@@ -15,7 +15,7 @@ from agents.local import LocalModel
 from agents.models import encoder_folder, load_model
 from agents.observers import REWARD_MODEL, EmbeddingObserver, LLMObserver, load_statements
 from agents.records import Rating
-from agents.reward_model import RewardModel, RewardModelObserver
+from agents.reward_model import RewardModelObserver
 from memory.encoder import Encoder
 from sandbox.responses import ScoreBy, score_of
 
@@ -46,8 +46,8 @@ def opened_judge(name: str, model: str, encoder: str, score_by: ScoreBy) -> Judg
         observer = EmbeddingObserver(Encoder(encoder_folder(encoder)), load_statements())
         return Judge(name, encoder, observer.rate_all, score_by)
     if name.startswith(REWARD_MODEL):
-        model_of = name.removeprefix(REWARD_MODEL)
-        return Judge(name, model_of, RewardModelObserver(RewardModel.load(model_of)).rate_all, "alignment")
+        rate_all = RewardModelObserver.load(name).rate_all
+        return Judge(name, name.removeprefix(REWARD_MODEL), rate_all, "alignment")
     if name not in JUDGES:
         raise BadInput(f"--judge {name}: unknown judge; known: {', '.join(JUDGES)}")
     judge = asyncio.run(llm_judge(load_model(model, Batcher()), name))

@@ -67,18 +67,26 @@ def active_hinges(nll: Any, ratings: Any, present: Any, *, margin: float = 1.0, 
     return Hinges((hinges > 0).sum(-1), rated_lower.sum(-1))
 
 
-def _contrast(nll: Any, ratings: Any, present: Any, margin: float, scale: float) -> tuple[Tensor, Tensor, Tensor]:
-    """ℓ_b[G], the hinges[G,K] (0 where there is none), and where a response is rated lower than the best, [G,K]."""
-    losses = torch.as_tensor(nll)
-    losses = losses.to(torch.promote_types(losses.dtype, torch.float32))  # half precision would make ties
-    rated = torch.as_tensor(ratings, dtype=losses.dtype, device=losses.device)
-    there = torch.as_tensor(present, dtype=torch.bool, device=losses.device)
-    if not losses.shape == rated.shape == there.shape:
-        shapes = ", ".join(str(list(tensor.shape)) for tensor in (losses, rated, there))
-        raise ValueError(f"nll, ratings and present need one shape [G,K], got {shapes}")
+def as_tensors(name: str, values: Any, ratings: Any, present: Any) -> tuple[Tensor, Tensor, Tensor]:
+    """`values` called `name`, `ratings` and `present`, [G,K] each, as tensors of at least float32 on one device.
+
+    Raises ValueError on unequal shapes, and on ratings that are not finite where a response is present.
+    """
+    given = torch.as_tensor(values)
+    given = given.to(torch.promote_types(given.dtype, torch.float32))  # half precision would make ties
+    rated = torch.as_tensor(ratings, dtype=given.dtype, device=given.device)
+    there = torch.as_tensor(present, dtype=torch.bool, device=given.device)
+    if not given.shape == rated.shape == there.shape:
+        shapes = ", ".join(str(list(tensor.shape)) for tensor in (given, rated, there))
+        raise ValueError(f"{name}, ratings and present need one shape [G,K], got {shapes}")
     if not torch.isfinite(rated[there]).all():
         raise ValueError("ratings must be finite where a response is present; mark the unrated ones as absent")
+    return given, rated, there
 
+
+def _contrast(nll: Any, ratings: Any, present: Any, margin: float, scale: float) -> tuple[Tensor, Tensor, Tensor]:
+    """ℓ_b[G], the hinges[G,K] (0 where there is none), and where a response is rated lower than the best, [G,K]."""
+    losses, rated, there = as_tensors("nll", nll, ratings, present)
     losses = losses.masked_fill(~there, 0.0)
     top = rated.masked_fill(~there, -torch.inf).amax(-1, keepdim=True)
     is_best = there & (rated == top)

@@ -60,22 +60,21 @@ class Watched:
     judge: Judge | None
 
 
-class StabilityWatch(TrainerCallback):  # type: ignore[misc]
-    """Measures `between` times between start and end of the training that `trainer` is about to begin.
+class Watch(TrainerCallback):  # type: ignore[misc]
+    """Measures at the start, the end and `between` times in between of the training that `trainer` is about to begin.
 
-    The points go to the trainer's log, which checkpoints keep. The model it is made with is the start that divergences
-    are taken from. Training is left as it is, its random numbers included.
+    The numbers that `measure` gives by name at a step, without those that are None, go to the trainer's log, which
+    checkpoints keep. It leaves the training as it is, its random numbers included.
     """
 
-    def __init__(self, trainer: Trainer, watched: Watched, between: int) -> None:
-        self._trainer, self._watched, self._between = trainer, watched, between
-        self._start = self._distributions()
+    def __init__(self, trainer: Trainer, measure: Callable[[int], Mapping[str, float | None]], between: int) -> None:
+        self._trainer, self._measure, self._between = trainer, measure, between
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Measure the start, unless a checkpoint has it."""
-        if not points(state.log_history):
+        if not any(map(is_point, state.log_history)):
             self._note(state)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
@@ -86,9 +85,21 @@ class StabilityWatch(TrainerCallback):  # type: ignore[misc]
             control.should_log = due
 
     def _note(self, state: TrainerState) -> None:
-        point = asdict(self._measured(state.global_step))
-        numbers = {LOGGED + name: value for name, value in point.items() if name != "step" and value is not None}
+        found = self._measure(state.global_step)
+        numbers = {LOGGED + name: value for name, value in found.items() if value is not None}
         Trainer.log(self._trainer, numbers)  # a subclass's own would mix what it gathered for its next line into it
+
+
+class StabilityWatch(Watch):
+    """Measures a language model's `Point`s. The model it is made with is the start that divergences are taken from."""
+
+    def __init__(self, trainer: Trainer, watched: Watched, between: int) -> None:
+        super().__init__(trainer, self._numbers, between)
+        self._watched = watched
+        self._start = self._distributions()
+
+    def _numbers(self, step: int) -> dict[str, float | None]:
+        return {name: value for name, value in asdict(self._measured(step)).items() if name != "step"}
 
     def _measured(self, step: int) -> Point:
         watched, model = self._watched, self._trainer.model

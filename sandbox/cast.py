@@ -111,9 +111,9 @@ async def _observer(
     kind: str, models: dict[str, LanguageModel], judge: str, encoder: Encoder
 ) -> LLMObserver | BatchObserver:
     if kind.startswith(REWARD_MODEL):
-        from agents.reward_model import RewardModel, RewardModelObserver  # imports torch
+        from agents.reward_model import RewardModelObserver  # imports torch
 
-        return RewardModelObserver(RewardModel.load(kind.removeprefix(REWARD_MODEL)))
+        return RewardModelObserver.load(kind)
     if kind == "embedding":
         return EmbeddingObserver(encoder, load_statements())
     with _judging(models[judge]):

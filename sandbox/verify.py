@@ -82,9 +82,9 @@ async def verified(
 
 
 def _reward_model(name: str) -> BatchObserver:
-    from agents.reward_model import RewardModel, RewardModelObserver  # imports torch
+    from agents.reward_model import RewardModelObserver  # imports torch
 
-    return RewardModelObserver(RewardModel.load(name))
+    return RewardModelObserver.load(name)
 
 
 def require_same_models(run: Transcript, models: Sequence[LanguageModel]) -> None:

@@ -8,7 +8,7 @@ from agents.engines import Where, opened
 from agents.language_model import LanguageModel
 from agents.models import encoder_folder
 from agents.observers import REWARD_MODEL, EmbeddingObserver, LLMObserver, load_statements
-from agents.reward_model import RewardModel, RewardModelObserver
+from agents.reward_model import RewardModelObserver
 from alignment.config import AlignEvaluateOptions
 from alignment.evaluate.answers import Manner, rating_by
 from alignment.evaluate.material import Material
@@ -53,7 +53,7 @@ async def _observer(
     options: AlignEvaluateOptions, judge: LanguageModel | None
 ) -> LLMObserver | EmbeddingObserver | RewardModelObserver:
     if options.judge.startswith(REWARD_MODEL):
-        return RewardModelObserver(RewardModel.load(options.judge.removeprefix(REWARD_MODEL)))
+        return RewardModelObserver.load(options.judge)
     if options.judge == "embedding" or judge is None:
         return EmbeddingObserver(Encoder(encoder_folder(options.encoder)), load_statements())
     (kind,) = observer_kinds([options.judge], best_reading([judge]))

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from alignment.losses import as_tensors
 from alignment.reward_model.utilities import Utility, prompt_aware_utility
 
 
@@ -36,16 +37,7 @@ def ranking_loss(
     >>> ranking_loss([[0.25, 0.75]], [[2, 6]], [[True, True]], utility_of("log x"))
     tensor([0.6931])
     """
-    given = torch.as_tensor(rewards)
-    given = given.to(torch.promote_types(given.dtype, torch.float32))  # half precision would make ties
-    rated = torch.as_tensor(ratings, dtype=given.dtype, device=given.device)
-    there = torch.as_tensor(present, dtype=torch.bool, device=given.device)
-    if not given.shape == rated.shape == there.shape:
-        shapes = ", ".join(str(list(tensor.shape)) for tensor in (given, rated, there))
-        raise ValueError(f"rewards, ratings and present need one shape [G,K], got {shapes}")
-    if not torch.isfinite(rated[there]).all():
-        raise ValueError("ratings must be finite where a response is present; mark the unrated ones as absent")
-
+    given, rated, there = as_tensors("rewards", rewards, ratings, present)
     rated = rated.masked_fill(~there, torch.nan)  # which is better than nothing, nor worse
     ranked = _differences(rated) > delta
     gaps = _differences(given).masked_fill(~ranked, 1.0)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from statistics import fmean, pstdev
 from typing import Any
 
 import numpy as np
 import torch
 from scipy.stats import wasserstein_distance
-from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from alignment.likelihood import Estimate, mean_estimate, pair_accuracy, rank_correlations
 from alignment.reward_model.limits import limit_distribution, wasserstein_to
@@ -18,7 +18,7 @@ from alignment.reward_model.optimum import optimal_rewards
 from alignment.reward_model.rows import RankedRow
 from alignment.reward_model.trainer import group_rewards
 from alignment.reward_model.utilities import Utility, prompt_aware
-from alignment.stability import LOGGED, is_point, steps_watched
+from alignment.stability import LOGGED, is_point
 from sandbox.dataset import Group
 
 Rewards = tuple[float, ...]  # of one group's responses
@@ -103,12 +103,10 @@ def quality(
         spread=fmean(map(pstdev, rewards)) if rewards else None,
         open_closed=float(wasserstein_distance(open_, closed)) if open_ and closed else None,
         to_optimum=_mean(
-            wasserstein_distance(given, optimal_rewards(best, len(given)))
-            for given, best in zip(rewards, utilities, strict=True)
+            wasserstein_distance(given, _best(best, len(given))) for given, best in zip(rewards, utilities, strict=True)
         ),
         to_limit=_mean(
-            wasserstein_to(np.array(given), limit_distribution(best))
-            for given, best in zip(rewards, utilities, strict=True)
+            wasserstein_to(np.array(given), _law(best)) for given, best in zip(rewards, utilities, strict=True)
         ),
         length=_mean(rank_correlations(rewards, observed.lengths)),
         rated_length=_mean(rank_correlations(scores, observed.lengths)),
@@ -116,38 +114,9 @@ def quality(
     )
 
 
-class RewardWatch(TrainerCallback):  # type: ignore[misc]
-    """Measures at the start, the end and `between` times in between, by `measure`; the points go to the trainer's log.
-
-    `measure` leaves the model as it is, random numbers included.
-    """
-
-    def __init__(self, trainer: Trainer, measure: Callable[[], RewardQuality], between: int) -> None:
-        self._trainer, self._measure, self._between = trainer, measure, between
-
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Measure the start, unless a checkpoint has it."""
-        if not any(map(is_point, state.log_history)):
-            self._note()
-
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Measure where it is time."""
-        if state.global_step in steps_watched(state.max_steps, self._between):
-            due = control.should_log  # which logging would take for done
-            self._note()
-            control.should_log = due
-
-    def _note(self) -> None:
-        numbers = {LOGGED + name: value for name, value in numbers_of(self._measure()).items()}
-        Trainer.log(self._trainer, numbers)  # a subclass's own would mix what it gathered for its next line into it
-
-
-def numbers_of(found: RewardQuality) -> dict[str, float]:
-    """What was found as plain numbers, without intervals and what is missing."""
-    told = {name: value["value"] if isinstance(value, dict) else value for name, value in asdict(found).items()}
-    return {name: value for name, value in told.items() if value is not None}
+def numbers_of(found: RewardQuality) -> dict[str, float | None]:
+    """What was found as plain numbers, without intervals."""
+    return {name: value["value"] if isinstance(value, dict) else value for name, value in asdict(found).items()}
 
 
 def points(log: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -157,6 +126,10 @@ def points(log: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         for line in log
         if is_point(line)
     ]
+
+
+# The same for all prompts of as many answers, and at every point of a training.
+_best, _law = cache(optimal_rewards), cache(limit_distribution)
 
 
 def _mean(values: Any) -> float | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from contextlib import ExitStack
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from alignment.judge import opened_judge
 from alignment.likelihood import Estimate, accuracy_gain
 from alignment.methods import Lesson
 from alignment.report import write_report
-from alignment.reward_model.quality import RewardQuality, RewardWatch, observed_of, points, quality, rewards_of
+from alignment.reward_model.quality import RewardQuality, numbers_of, observed_of, points, quality, rewards_of
 from alignment.reward_model.rows import FEW, LineCollator, prepared, with_openness
 from alignment.reward_model.trainer import utility_named
 from alignment.setup import (
@@ -36,6 +37,7 @@ from alignment.setup import (
     remove_if_empty,
     train,
 )
+from alignment.stability import Watch
 from alignment.trained import write_json, write_model, write_record, write_rows
 from alignment.weights import reward_backbone, with_adapter
 from memory.encoder import Encoder
@@ -87,7 +89,8 @@ def _trained(options: AlignRewardModelOptions) -> Path:
         groups, rows = [train_side.groups[n] for n in order], [train_side.rows[n] for n in order]
         trainer = method.trainer(Lesson(trained_model, tokenizer, groups, rows, None), setup.args)
 
-        def measured() -> tuple[list[tuple[float, ...]], RewardQuality]:
+        @cache  # the start and the end are watched, and compared with each other
+        def measured(step: int) -> tuple[list[tuple[float, ...]], RewardQuality]:
             found = rewards_of(trainer.model, test.rows, collate)
             return found, quality(test.rows, found, utility, observed, delta=data.delta)
 
@@ -101,10 +104,10 @@ def _trained(options: AlignRewardModelOptions) -> Path:
             console.print(f"{few} groups have fewer than {FEW} responses: there utilities differ little or not at all")
         console.print(f"openness of {told} groups is told by the data, of {len(data.groups) - told} by their spread")
         folder = stack.enter_context(appearing(options.out)) if is_first else None
-        before_rewards, before = measured()
-        watch = RewardWatch(trainer, lambda: measured()[1], options.watch)
+        before_rewards, before = measured(0)
+        watch = Watch(trainer, lambda step: numbers_of(measured(step)[1]), options.watch)
         stopwatch = train(setup, trainer, [watch] if test.rows else [], stack)
-        after_rewards, after = measured()
+        after_rewards, after = measured(trainer.state.global_step)
         gain = accuracy_gain(before_rewards, after_rewards, [row.scores for row in test.rows], delta=data.delta)
         write_model(folder, trainer, tokenizer, options, lambda: reward_backbone(options.model)[0])
         if folder is not None:
