@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from importlib import import_module
@@ -15,6 +15,7 @@ from rich.console import Console
 from transformers import PrinterCallback, Trainer, TrainerCallback
 
 from agents.errors import BadInput
+from alignment import lineage
 from alignment.arguments import training_arguments
 from alignment.checkpoints import Fingerprint, WholeLines, latest_checkpoint, refuse_begun, require_same, started
 from alignment.config import AlignDpoOptions, AlignRlooOptions, AlignSftOptions, TrainingOptions
@@ -24,7 +25,9 @@ from alignment.groups import Found, Ratings, checked, read_sources
 from alignment.methods import Method, method_of
 from alignment.plan import stages_of, types_of, visits
 from alignment.progress import TrainingProgress
+from alignment.report import write_report
 from alignment.safety import NAMED
+from alignment.trained import write_json, write_record, write_rows
 from sandbox.dataset import Group
 from sandbox.folders import refuse_used
 from sandbox.responses import Scoring
@@ -160,7 +163,29 @@ def counts_of(side: Prepared[Any]) -> dict[str, Any]:
     }
 
 
-def keep_events(setup: Setup, folder: Path) -> None:
+def write_folder(
+    folder: Path,
+    setup: Setup,
+    trainer: Trainer,
+    trained: Sequence[Group],
+    *,
+    metrics: Mapping[str, Any],
+    points: Iterable[Mapping[str, Any]],
+    held_out: Iterable[Mapping[str, Any]],
+) -> None:
+    """Write all that stands beside the model: the record, its lineage, what was measured, the page.
+
+    `trained` are the groups that it was trained on; `held_out` has a row for each group that it was measured on.
+    """
+    write_record(folder, setup.options, setup.resolved, trainer.state, points)
+    write_rows(folder / "held_out.jsonl", held_out)
+    write_json(folder / lineage.FILE, lineage.lineage_of(setup.options, setup.data, folder, trained))
+    write_json(folder / "metrics.json", metrics)
+    _keep_events(setup, folder)
+    write_report(folder)
+
+
+def _keep_events(setup: Setup, folder: Path) -> None:
     """Move what was logged for TensorBoard, which writes beside the checkpoints, into the model's folder."""
     if (setup.checkpoints / "runs").exists():
         shutil.move(setup.checkpoints / "runs", folder / "runs")

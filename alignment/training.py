@@ -16,30 +16,28 @@ from typing import Any
 from transformers import Trainer, set_seed
 
 from agents.models import root_model
-from alignment import lineage
 from alignment.config import PolicyOptions
 from alignment.cost import cost_of
 from alignment.held_out import Measured, comparison, divided, measured
 from alignment.judge import Judge, opened_judge
 from alignment.likelihood import Estimate, accuracy_gain
 from alignment.methods import Lesson, Method
-from alignment.report import write_report
 from alignment.setup import (
     counts_of,
     data_metrics,
     data_told,
-    keep_events,
     old_names_allowed,
     opened,
     order_of,
     remove_if_empty,
     train,
+    write_folder,
 )
 from alignment.shared_prefix import best_collator
 from alignment.stability import WATCHED, StabilityWatch, Watched, points
 from alignment.stable import prepared
 from alignment.tokens import ChatFormat, Row
-from alignment.trained import write_json, write_model, write_record, write_rows
+from alignment.trained import write_model
 from alignment.weights import whole_model, with_adapter
 from sandbox.console import table_console
 from sandbox.dataset import Group
@@ -106,12 +104,15 @@ def _trained(options: PolicyOptions) -> Path:
                 "cost": asdict(cost_of(trainer, stopwatch, method)),
                 "judge": judge and judge.name,
             }
-            write_record(folder, options, setup.resolved, trainer.state, map(asdict, points(trainer.state.log_history)))
-            write_rows(folder / "held_out.jsonl", _held_out(test.rows, before, after))
-            write_json(folder / lineage.FILE, lineage.lineage_of(options, data, folder, train_side.groups))
-            write_json(folder / "metrics.json", metrics)
-            keep_events(setup, folder)
-            write_report(folder)
+            write_folder(
+                folder,
+                setup,
+                trainer,
+                train_side.groups,
+                metrics=metrics,
+                points=map(asdict, points(trainer.state.log_history)),
+                held_out=_held_out(test.rows, before, after),
+            )
     if folder is not None:
         shutil.rmtree(setup.checkpoints, ignore_errors=True)
         table_console().print(comparison(before.quality, after.quality, gain))

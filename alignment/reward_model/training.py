@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from functools import cache
@@ -15,30 +16,37 @@ from transformers import set_seed
 from agents.errors import BadInput
 from agents.models import EMBEDDED_MODEL, encoder_folder
 from agents.reward_model import PairFormat, positions
-from alignment import lineage
 from alignment.config import AlignRewardModelOptions
 from alignment.cost import cost_of
 from alignment.held_out import divided
 from alignment.judge import opened_judge
 from alignment.likelihood import Estimate, accuracy_gain
 from alignment.methods import Lesson
-from alignment.report import write_report
-from alignment.reward_model.quality import RewardQuality, numbers_of, observed_of, points, quality, rewards_of
-from alignment.reward_model.rows import FEW, LineCollator, prepared, with_openness
+from alignment.reward_model.quality import (
+    Observed,
+    RewardQuality,
+    Rewards,
+    numbers_of,
+    observed_of,
+    points,
+    quality,
+    rewards_of,
+)
+from alignment.reward_model.rows import FEW, LineCollator, RankedRow, prepared, with_openness
 from alignment.reward_model.trainer import utility_named
 from alignment.setup import (
     counts_of,
     data_metrics,
     data_told,
-    keep_events,
     old_names_allowed,
     opened,
     order_of,
     remove_if_empty,
     train,
+    write_folder,
 )
 from alignment.stability import Watch
-from alignment.trained import write_json, write_model, write_record, write_rows
+from alignment.trained import write_model
 from alignment.weights import reward_backbone, with_adapter
 from memory.encoder import Encoder
 from sandbox.console import table_console
@@ -125,26 +133,37 @@ def _trained(options: AlignRewardModelOptions) -> Path:
                 "cost": asdict(cost_of(trainer, stopwatch, method)),
                 "judge": judge.name,
             }  # fmt: skip
-            write_record(folder, options, setup.resolved, trainer.state, points(trainer.state.log_history))
-            write_rows(
-                folder / "held_out.jsonl",
-                (
-                    {"question": row.question, "openness": row.openness, "scores": row.scores, "lengths": lengths,
-                     "judge": rated, "before": old, "after": new}
-                    for row, lengths, rated, old, new in zip(
-                        test.rows, observed.lengths, observed.ratings or [], before_rewards, after_rewards, strict=True
-                    )
-                ),
-            )  # fmt: skip
-            write_json(folder / lineage.FILE, lineage.lineage_of(options, data, folder, train_side.groups))
-            write_json(folder / "metrics.json", metrics)
-            keep_events(setup, folder)
-            write_report(folder)
+            write_folder(
+                folder,
+                setup,
+                trainer,
+                train_side.groups,
+                metrics=metrics,
+                points=points(trainer.state.log_history),
+                held_out=_held_out(test.rows, observed, before_rewards, after_rewards),
+            )
     if folder is not None:
         shutil.rmtree(setup.checkpoints, ignore_errors=True)
         table_console().print(comparison(before, after, gain))
         console.print(f"reward model {options.out}: rates by --observer or --judge reward-model:{options.out}")
     return options.out
+
+
+def _held_out(
+    rows: Sequence[RankedRow], observed: Observed, before: Sequence[Rewards], after: Sequence[Rewards]
+) -> Iterator[dict[str, Any]]:
+    """Every held-out group with its rewards, and what they are compared with."""
+    columns = (rows, observed.lengths, observed.ratings or [], before, after)
+    for row, lengths, ratings, old, new in zip(*columns, strict=True):
+        yield {
+            "question": row.question,
+            "openness": row.openness,
+            "scores": row.scores,
+            "lengths": lengths,
+            "judge": ratings,
+            "before": old,
+            "after": new,
+        }
 
 
 def comparison(before: RewardQuality, after: RewardQuality, gain: Estimate | None) -> Table:
