@@ -1,25 +1,26 @@
-"""Who rates a model's fresh answers while it is trained: an observer of societies, in this process."""
+"""Who rates a model's fresh answers: an observer of societies, opened with the models, or in this process."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeAlias
 
 from agents.batching import Batcher
 from agents.errors import BadInput
-from agents.language_model import Completion, Key, LanguageModel, Message, ModelError, Prompt
-from agents.local import LocalModel
+from agents.language_model import Key, LanguageModel, ModelError
 from agents.models import encoder_folder, load_model
-from agents.observers import REWARD_MODEL, EmbeddingObserver, LLMObserver, load_statements
+from agents.observers import REWARD_MODEL, BatchObserver, EmbeddingObserver, LLMObserver, load_statements
 from agents.records import Rating
 from agents.reward_model import RewardModelObserver
 from memory.encoder import Encoder
+from sandbox.cast import best_reading, observer_kinds
 from sandbox.responses import ScoreBy, score_of
 
 JUDGES = ("llm:verdict", "llm:scale", "embedding", "reward-model:DIR")
+
+Rate: TypeAlias = Callable[[Sequence[tuple[str, str]]], Awaitable[list[Rating]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,28 @@ def opened_judge(name: str, model: str, encoder: str, score_by: ScoreBy) -> Judg
     return Judge(name, model, lambda pairs: asyncio.run(observed(judge, pairs)), score_by)
 
 
+async def observer_of(name: str, judge: LanguageModel | None, encoder: str) -> LLMObserver | BatchObserver:
+    """The observer `name`, where models are opened: an llm one is `judge`, read as "llm" by the better reading it has.
+
+    "embedding" reads with `encoder`. Raises BadInput.
+    """
+    if name.startswith(REWARD_MODEL):
+        return RewardModelObserver.load(name)
+    if name == "embedding" or judge is None:
+        return EmbeddingObserver(Encoder(encoder_folder(encoder)), load_statements())
+    (kind,) = observer_kinds([name], best_reading([judge]))
+    return await llm_judge(judge, kind)
+
+
+def rating_by(judge: LLMObserver | BatchObserver) -> Rate:
+    """How `judge` rates (question, answer) pairs, all at once."""
+
+    async def rate(pairs: Sequence[tuple[str, str]]) -> list[Rating]:
+        return await observed(judge, pairs) if isinstance(judge, LLMObserver) else judge.rate_all(pairs)
+
+    return rate
+
+
 async def llm_judge(model: LanguageModel, name: str) -> LLMObserver:
     """The observer `name` ("llm:verdict" or "llm:scale") over `model`. Raises BadInput where it can't be one."""
     try:
@@ -68,53 +91,3 @@ async def observed(judge: LLMObserver, pairs: Sequence[tuple[str, str]]) -> list
     """The rating of each (question, answer), all asked at once."""
     rated = (judge.rate(Key(0, number, "judge"), *pair) for number, pair in enumerate(pairs))
     return await asyncio.gather(*rated)
-
-
-@dataclass(frozen=True, slots=True)
-class FreshAnswer:
-    """What a model said, in `tokens` with the end of its turn, to which it came where `finished`."""
-
-    text: str
-    tokens: int
-    finished: bool
-
-
-def fresh_answers(
-    model: Any, tokenizer: Any, prompts: Sequence[Sequence[Message]], max_tokens: int
-) -> list[FreshAnswer | None]:
-    """What `model`, as it stands, answers without sampling; None where a prompt is too long for it.
-
-    The model is left as it was, and so are random numbers: it may be in the middle of its training.
-    """
-    with _evaluating(model):
-        speaker = LocalModel("trained", "", model, tokenizer, Batcher())
-        return asyncio.run(_answered(speaker, prompts, max_tokens))
-
-
-async def _answered(
-    speaker: LocalModel, prompts: Sequence[Sequence[Message]], max_tokens: int
-) -> list[FreshAnswer | None]:
-    asked = [
-        Prompt(Key(0, number, "fresh"), tuple(messages), max_tokens, temperature=0.0, top_p=1.0, seed=0)
-        for number, messages in enumerate(prompts)
-    ]
-    given = await asyncio.gather(*map(speaker.complete, asked), return_exceptions=True)
-    return [_fresh(reply) for reply in given]
-
-
-def _fresh(reply: Completion | BaseException) -> FreshAnswer | None:
-    if isinstance(reply, Completion):
-        return FreshAnswer(reply.text, reply.completion_tokens, reply.finish == "stop")
-    if isinstance(reply, ModelError):
-        return None
-    raise reply
-
-
-@contextmanager
-def _evaluating(model: Any) -> Iterator[None]:
-    was_training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(was_training)

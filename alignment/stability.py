@@ -15,7 +15,8 @@ from torch import Tensor
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from agents.language_model import Message
-from alignment.judge import FreshAnswer, Judge, fresh_answers
+from alignment.answers import fresh_answers
+from alignment.judge import Judge
 from alignment.likelihood import NEUTRAL_TEXT, likelihoods, neutral_perplexity, quality
 from alignment.tokens import ChatFormat, Row
 
@@ -117,23 +118,27 @@ class StabilityWatch(Watch):
             kl=divergence(self._distributions(), self._start),
             neutral_perplexity=held.neutral_perplexity,
             reward=fmean(ratings) if ratings else None,
-            answer_tokens=fmean(answer.tokens for _, answer in answered) if answered else None,
+            answer_tokens=fmean(tokens for *_, tokens in answered) if answered else None,
             unrated=len(watched.prompts) - len(ratings) if watched.judge is not None else 0,
         )
 
-    def _answered(self) -> list[tuple[str, FreshAnswer]]:
-        """The questions that the model answers now, with its answers."""
+    def _answered(self) -> list[tuple[str, str, int]]:
+        """The questions that the model answers now, with its answers and their tokens."""
         watched = self._watched
         if not watched.prompts:
             return []
         given = fresh_answers(self._trainer.model, watched.format.tokenizer, watched.prompts, watched.tokens)
         questions = [prompt[-1].content for prompt in watched.prompts]
-        return [(question, answer) for question, answer in zip(questions, given, strict=True) if answer is not None]
+        return [
+            (question, answer.text, answer.tokens)
+            for question, answer in zip(questions, given, strict=True)
+            if answer.text is not None and answer.tokens is not None
+        ]
 
-    def _ratings(self, answered: Sequence[tuple[str, FreshAnswer]]) -> list[float]:
+    def _ratings(self, answered: Sequence[tuple[str, str, int]]) -> list[float]:
         if self._watched.judge is None or not answered:
             return []
-        rated = self._watched.judge.rate([question for question, _ in answered], [a.text for _, a in answered])
+        rated = self._watched.judge.rate([each[0] for each in answered], [each[1] for each in answered])
         return [rating for rating in rated if rating is not None]
 
     def _distributions(self) -> Tensor:

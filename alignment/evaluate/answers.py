@@ -1,64 +1,20 @@
-"""Fresh answers of models, how a judge rates them, and what they are like besides."""
+"""Fresh answers of models to the same questions: how a judge rates them, and what they are like besides."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
 
-from agents.canonical import seed_of
-from agents.language_model import Key, LanguageModel, Message, ModelError, Prompt
-from agents.observers import EmbeddingObserver, LLMObserver
-from agents.records import OK, Rating
-from agents.reward_model import RewardModelObserver
+from agents.records import Rating
+from alignment.answers import Answer, Chat
 from alignment.evaluate.measures import Measure, paired
-from alignment.judge import observed
+from alignment.judge import Rate
 from alignment.likelihood import Estimate
 from sandbox.compare.diversity import Encode, Said, change, diversity
 from sandbox.compare.diversity import Measure as Trait
 from sandbox.texts import copied_share, words_of
 
-Chat: TypeAlias = tuple[Message, ...]
-Rate: TypeAlias = Callable[[Sequence[Said]], Awaitable[list[Rating]]]
-
 TRAITS: dict[Trait, str] = {"distinct_2": "distinct word pairs", "between": "similarity between answers"}
-UNASKED = "unasked"  # the outcome of an answer to what could not be asked
-
-
-@dataclass(frozen=True, slots=True)
-class Manner:
-    """How answers are sampled: at most `max_tokens` long, greedily at temperature 0."""
-
-    max_tokens: int
-    temperature: float
-    seed: int
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a model said. `text`, `tokens` and `finished` are None where `outcome` is not "ok"."""
-
-    text: str | None
-    tokens: int | None
-    finished: bool | None
-    outcome: str = OK
-
-
-async def answered(model: LanguageModel, chats: Sequence[Chat | None], manner: Manner, purpose: str) -> list[Answer]:
-    """What `model` answers to each chat, all at once. A call that fails, or has no chat, leaves its outcome."""
-    return await asyncio.gather(
-        *(_answer(model, chat, manner, Key(0, number, purpose)) for number, chat in enumerate(chats))
-    )
-
-
-def rating_by(judge: LLMObserver | EmbeddingObserver | RewardModelObserver) -> Rate:
-    """How `judge` rates (question, answer) pairs, all at once."""
-
-    async def rate(pairs: Sequence[Said]) -> list[Rating]:
-        return await observed(judge, pairs) if isinstance(judge, LLMObserver) else judge.rate_all(pairs)
-
-    return rate
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,17 +77,6 @@ def _diversity(questions: Sequence[str], model: Spoken, against: Spoken | None, 
         difference = Estimate(told_change.difference, told_change.low, told_change.high)
         measures.append(Measure(told, ours, Estimate(found[1][name].value, None, None), difference, len(kept)))
     return measures
-
-
-async def _answer(model: LanguageModel, chat: Chat | None, manner: Manner, key: Key) -> Answer:
-    if chat is None:
-        return Answer(None, None, None, UNASKED)
-    seed = seed_of(manner.seed, key.round, key.agent, key.purpose)
-    try:
-        reply = await model.complete(Prompt(key, chat, manner.max_tokens, manner.temperature, 1.0, seed))
-    except ModelError as error:
-        return Answer(None, None, None, error.outcome)
-    return Answer(reply.text, reply.completion_tokens, reply.finish == "stop")
 
 
 def _rating(rating: Rating | None, dimension: str) -> float | None:

@@ -9,9 +9,11 @@ from typing import Literal
 
 from agents.language_model import LanguageModel
 from agents.prompts import adversarial_messages, asked_on, followup_messages
-from alignment.evaluate.answers import Answer, Chat, Manner, Rate, Spoken, answered, rated
+from alignment.answers import Answer, Chat, Manner, answered
+from alignment.evaluate.answers import Spoken, rated
 from alignment.evaluate.duels import Bout, Duel, fought
 from alignment.evaluate.material import Asked
+from alignment.judge import Rate
 from sandbox.console import say
 
 Kind = Literal["first turn", "second turn", "adversarial"]

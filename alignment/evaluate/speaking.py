@@ -5,18 +5,12 @@ from __future__ import annotations
 import asyncio
 
 from agents.engines import Where, opened
-from agents.language_model import LanguageModel
-from agents.models import encoder_folder
-from agents.observers import REWARD_MODEL, EmbeddingObserver, LLMObserver, load_statements
-from agents.reward_model import RewardModelObserver
+from alignment.answers import Manner
 from alignment.config import AlignEvaluateOptions
-from alignment.evaluate.answers import Manner, rating_by
 from alignment.evaluate.material import Material
 from alignment.evaluate.pair import Pair
 from alignment.evaluate.rounds import Kind, Panel, Round
-from alignment.judge import llm_judge
-from memory.encoder import Encoder
-from sandbox.cast import best_reading, observer_kinds
+from alignment.judge import observer_of, rating_by
 from sandbox.console import say
 
 
@@ -32,7 +26,7 @@ async def rounds_of(
     needed = [judge] if speaks or pair.against is not None else []
     async with opened(where, say) as engines:
         models = await engines.models(list(dict.fromkeys([*pair.names, *needed])))
-        observer = await _observer(options, models.get(judge))
+        observer = await observer_of(options.judge, models.get(judge), options.encoder)
         panel = Panel(
             tuple(models[name] for name in pair.names),
             Manner(options.max_tokens, options.temperature, options.seed),
@@ -47,14 +41,3 @@ async def rounds_of(
             talks.append(panel.adversarial(material.attacked))
         held = await asyncio.gather(*talks)
     return {kind: each for rounds in held for kind, each in rounds.items()}
-
-
-async def _observer(
-    options: AlignEvaluateOptions, judge: LanguageModel | None
-) -> LLMObserver | EmbeddingObserver | RewardModelObserver:
-    if options.judge.startswith(REWARD_MODEL):
-        return RewardModelObserver.load(options.judge)
-    if options.judge == "embedding" or judge is None:
-        return EmbeddingObserver(Encoder(encoder_folder(options.encoder)), load_statements())
-    (kind,) = observer_kinds([options.judge], best_reading([judge]))
-    return await llm_judge(judge, kind)

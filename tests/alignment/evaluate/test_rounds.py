@@ -4,10 +4,12 @@ import pytest
 
 from agents.language_model import Message
 from agents.observers import LLMObserver
-from alignment.evaluate.answers import Manner, answer_measures, rating_by
+from alignment.answers import Manner
+from alignment.evaluate.answers import answer_measures
 from alignment.evaluate.items import round_section
 from alignment.evaluate.material import Asked
 from alignment.evaluate.rounds import Panel
+from alignment.judge import rating_by
 from tests.fakes.scripted import ScriptedModel
 
 ASKED = [
