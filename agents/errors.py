@@ -1,4 +1,4 @@
-"""Errors that are the user's to mend: the commands print their one line and exit with code 2."""
+"""Errors that are the user's to mend: the commands print their one line and exit with the code of each."""
 
 from __future__ import annotations
 
@@ -9,7 +9,11 @@ if TYPE_CHECKING:
 
 
 class BadInput(ValueError):
-    """What is wrong, where, and what to do about it, in one line."""
+    """What is wrong, where, and what to do about it, in one line. Exit code 2."""
+
+
+class TooManyFailures(Exception):
+    """More calls of models failed than the user allows; what was made before can be gone on from. Exit code 3."""
 
 
 def first_fault(error: ValidationError) -> tuple[str, str]:

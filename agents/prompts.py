@@ -136,7 +136,8 @@ def duel_messages(question: str, first: str, second: str) -> tuple[Message, ...]
 
 def begin_with(start: str) -> str:
     """Ask in words for the start of a reply, of servers where it can't be forced."""
-    return f'Begin your reply with "{start.strip()}" and the number.'
+    number = " and the number" if start == STARTS["scale"] else ""
+    return f'Begin your reply with "{start.strip()}"{number}.'
 
 
 def fingerprint() -> str:

@@ -9,7 +9,7 @@ import torch
 from transformers import TrainingArguments
 
 from agents.errors import BadInput
-from alignment.config import TrainingOptions
+from alignment.config import StepOptions
 from alignment.group_trainer import bf16_at_hand
 from alignment.methods import Method
 from sandbox.config import nearest
@@ -31,7 +31,7 @@ OPTION_OF = {
 GROUPS_AT_ONCE = "per_device_train_batch_size"
 
 
-def training_arguments(options: TrainingOptions, method: Method) -> TrainingArguments:
+def training_arguments(options: StepOptions, method: Method) -> TrainingArguments:
     """The trainer's settings; raises BadInput where [trainer] names what it should not, or batches don't divide."""
     flags = OPTION_OF | {name: f"--{method.flags.get(name, name).replace('_', '-')}" for name in method.settings}
     known = [field.name for field in fields(method.config) if field.init]
@@ -54,7 +54,7 @@ def training_arguments(options: TrainingOptions, method: Method) -> TrainingArgu
         raise BadInput(f"[trainer]: {' '.join(str(error).split())}; mend the table") from error
 
 
-def _common(options: TrainingOptions) -> dict[str, Any]:
+def _common(options: StepOptions) -> dict[str, Any]:
     use_cpu = options.trainer.get("use_cpu", False) or not torch.accelerator.is_available()
     return {
         "output_dir": f"{options.out}.checkpoints",
@@ -74,7 +74,7 @@ def _common(options: TrainingOptions) -> dict[str, Any]:
     }
 
 
-def _steps(options: TrainingOptions, at_once: int, processes: int) -> int:
+def _steps(options: StepOptions, at_once: int, processes: int) -> int:
     """How many batches make a step."""
     if at_once < 1 or options.groups_per_step % (at_once * processes):
         raise BadInput(

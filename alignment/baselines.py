@@ -73,8 +73,8 @@ def sft_trainer(model: Any, args: SFTConfig, visits: Sequence[Row], tokenizer: A
     )
 
 
-class _PairsTrainer(DPOTrainer):  # type: ignore[misc]
-    """DPO on rows that are token ids already."""
+class PairsTrainer(DPOTrainer):  # type: ignore[misc]
+    """TRL's DPOTrainer on rows that are token ids already: `prompt_ids`, `chosen_ids`, `rejected_ids`."""
 
     def _prepare_dataset(self, dataset: Dataset, *args: Any) -> Dataset:
         return dataset
@@ -89,7 +89,7 @@ def dpo_trainer(model: Any, args: DPOConfig, visits: Sequence[Row], tokenizer: A
     rows = dpo_rows(visits, args.seed)
     if not rows:
         raise BadInput("no group to train on has differently rated answers, and so no pair; give more groups")
-    return _PairsTrainer(model, reference, args, train_dataset=Dataset.from_list(rows), processing_class=tokenizer)
+    return PairsTrainer(model, reference, args, train_dataset=Dataset.from_list(rows), processing_class=tokenizer)
 
 
 def rloo_trainer(model: Any, args: RLOOConfig, visits: Sequence[Group], tokenizer: Any, judge: Judge) -> RLOOTrainer:

@@ -38,6 +38,16 @@ def _reward_model(argv: Sequence[str]) -> int:
     return 0
 
 
+def _eva(argv: Sequence[str]) -> int:
+    from alignment.config import AlignEvaOptions
+
+    options = load(AlignEvaOptions, argv, prog="align eva")
+    from alignment.eva.training import run_eva  # imports torch: not before the options are read
+
+    run_eva(options)
+    return 0
+
+
 def _check(argv: Sequence[str]) -> int:
     from alignment.config import AlignCheckOptions
 
@@ -86,6 +96,7 @@ ALIGN: dict[str, tuple[str, Command]] = {
     "dpo": ("a baseline: DPO or IPO on pairs of answers", _train("AlignDpoOptions", "dpo")),
     "rloo": ("a baseline: reinforcement by a judge of fresh answers", _train("AlignRlooOptions", "rloo")),
     "reward-model": ("train a model that rates answers, to judge and to reinforce by", _reward_model),
+    "eva": ("train a model on its own answers to prompts that evolve with it", _eva),
     "evaluate": ("measure a model on what it was not trained on, beside another", _evaluate),
     "compare": ("trainings side by side: quality, stability and cost", _compare),
     "verify": ("check what a trained model was made of, back to the transcripts", _verify),

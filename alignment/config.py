@@ -56,19 +56,16 @@ class AlignCheckOptions(DataOptions):
     """Show what a trainer would read: counts, scores, lengths, and one example with its trained tokens marked."""
 
 
-class TrainingOptions(DataOptions):
-    """What every training has, whatever is trained."""
+class StepOptions(BaseSettings):
+    """How the steps of a training are taken, and where what it makes is written."""
+
+    model_config = OPTIONS
 
     out: Path = Field(description="folder to write the trained model to")
     seed: int = Field(0, ge=0, description="decides the split, the order of groups, and what is drawn from them")
     test_share: Number = Field(0.2, ge=0, lt=1, description="share of questions held out to measure on; 0 for none")
     encoder: str = Field("all-minilm-l6-v2", description="sentence encoder; paraphrases stay on one side of the split")
 
-    stages: Names = Field(
-        [],
-        description="train on types one after the other (repeatable, in order): TYPE, TYPE+TYPE, TYPE=EPOCHS; "
-        "replaces --type",
-    )
     epochs: Number = Field(1.0, gt=0, description="passes over the training groups, or over those of a stage")
     learning_rate: Number | None = Field(None, gt=0, description="peak of the cosine (see docs/align.md by method)")
     groups_per_step: int = Field(8, ge=1, description="groups whose gradients make one step, over all processes")
@@ -78,14 +75,24 @@ class TrainingOptions(DataOptions):
     save_steps: int = Field(0, ge=0, description="steps between checkpoints, which --resume goes on from; 0 for none")
     resume: CliImplicitFlag[bool] = Field(False, description="go on from the last checkpoint of this training")
     report_to: Names = Field([], description="where else to log, as transformers names it: tensorboard, wandb, …")
+    trainer: CliSuppress[dict[str, Any]] = Field(  # a table, so no flag
+        default={}, description="the table [trainer] of --config: more of transformers' TrainingArguments"
+    )
+
+
+class TrainingOptions(DataOptions, StepOptions):
+    """What every training on rated answers has, whatever is trained."""
+
+    stages: Names = Field(
+        [],
+        description="train on types one after the other (repeatable, in order): TYPE, TYPE+TYPE, TYPE=EPOCHS; "
+        "replaces --type",
+    )
     watch: int = Field(4, ge=0, description="times that held-out groups are measured on between start and end")
     judge: str = Field(
         "llm:verdict", description="who rates fresh answers: llm:verdict, llm:scale, embedding or reward-model:DIR"
     )
     judge_model: str | None = Field(None, description="model of an llm judge (the base that --model was trained from)")
-    trainer: CliSuppress[dict[str, Any]] = Field(  # a table, so no flag
-        default={}, description="the table [trainer] of --config: more of transformers' TrainingArguments"
-    )
 
 
 class PolicyOptions(TrainingOptions):
@@ -141,6 +148,74 @@ class AlignRewardModelOptions(TrainingOptions):
         description="a second observer, whom rewards are compared with: embedding, llm:verdict, llm:scale, "
         "reward-model:DIR",
     )
+
+
+class AlignEvaOptions(StepOptions):
+    """Train a model on pairs of its own answers, to prompts that evolve to where it can learn (arXiv 2411.00062)."""
+
+    config: Path | None = Field(None, description="TOML file with any of these options")
+    sources: CliPositionalArg[list[Path]] = Field(
+        min_length=1,
+        description="the first prompts: questions of run folders; JSON or JSONL files of {text}, {question} or "
+        "{query}; text files with one a line",
+    )
+    model: str = Field("smollm2-135m-instruct", description="a hub name, a local folder or the embedded default")
+    iterations: int = Field(2, ge=1, description="times that prompts are answered and learned from; more go on later")
+    prompts: int | None = Field(
+        None, ge=2, description="prompts of an iteration (all; with --curriculum fresh an equal part of them)"
+    )
+    curriculum: Literal["evolve", "sample", "static", "fresh"] = Field(
+        "evolve",
+        description="prompts after the first iteration: evolved from informative ones; informative ones themselves; "
+        "the same again; further ones of the sources",
+    )
+    metric: Literal["max-min", "max-mean", "best-second", "variance", "mean", "uniform"] = Field(
+        "max-min", description="what makes a prompt informative, of the rewards of the responses to it"
+    )
+    share: Number = Field(0.25, gt=0, le=1, description="share of an iteration's prompts that are chosen to evolve")
+    greedy: CliImplicitFlag[bool] = Field(False, description="choose the most informative instead of drawing by it")
+    evolutions: int = Field(5, ge=1, description="evolutions of each chosen prompt, before failed ones are left out")
+    buffer: Number = Field(0.2, ge=0, lt=1, description="share of an iteration's prompts that are earlier ones")
+    operators: Path | None = Field(None, description="TOML file of the operators that prompts evolve by (shipped ones)")
+    creator_model: str | None = Field(None, description="model that evolves prompts (the one that is trained)")
+    prompt_tokens: int = Field(128, ge=1, description="longest evolved prompt, in tokens, and in words with its parent")
+
+    responses: int = Field(
+        6, ge=2, description="responses to a prompt, of which the best and the worst are learned from"
+    )
+    max_tokens: int = Field(128, ge=1, description="longest response, in tokens")
+    temperature: Number = Field(0.8, gt=0, description="temperature that they are sampled with")
+    top_p: Number = Field(0.95, gt=0, le=1, description="share of the probability that they are sampled from")
+    judge: str = Field(
+        "llm",
+        description="who gives rewards: llm (by the better reading there is), llm:verdict, llm:scale, embedding, "
+        "reward-model:DIR",
+    )
+    judge_model: str | None = Field(None, description="model of an llm judge (the base that --model was trained from)")
+    score_by: ScoreBy = Field(
+        "alignment", description="what of its ratings is the reward; product is √(alignment·engagement)"
+    )
+    system: str | None = Field(
+        None, description='system message before every prompt, "" for none (a society\'s: one or two short sentences)'
+    )
+    max_length: int = Field(512, ge=2, description="tokens of prompt and response; longer responses are cut")
+    max_failures: Number = Field(0.05, ge=0, le=1, description="share of failed calls above which the training stops")
+
+    delta: Number = Field(0.0, ge=0, description="a best and a worst reward this near make no pair, on a scale of 1–7")
+    optimiser: Literal["dpo", "simpo", "sppo", "orpo"] = Field(
+        "dpo", description="how pairs are learned from (arXiv 2305.18290, 2405.14734, 2405.00675, 2403.07691)"
+    )
+    beta: Number | None = Field(None, gt=0, description="β of the optimiser (see docs/eva.md)")
+    gamma: Number | None = Field(None, ge=0, description="γ of simpo, the margin that it wants between rewards")
+
+    hard: Path | None = Field(None, description="file of harder prompts to measure on, never trained on")
+    answers: int = Field(32, ge=0, description="held-out prompts, and hard ones, answered after every iteration")
+
+    server: Names = Field([], description="address of an OpenAI-compatible server, http://HOST:PORT (repeatable)")
+    engine: Literal["auto", "vllm", "local"] = Field(
+        "auto", description="what runs a model that no server lists, as in simulate"
+    )
+    vllm_command: str | None = Field(None, description="how to start vLLM of another environment")
 
 
 class AlignEvaluateOptions(ReadOptions):

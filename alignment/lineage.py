@@ -15,7 +15,7 @@ from agents.errors import BadInput
 from agents.language_model import Message
 from agents.local import folder_digest
 from agents.models import root_model
-from alignment.config import AlignVerifyOptions, TrainingOptions
+from alignment.config import AlignEvaOptions, AlignVerifyOptions, TrainingOptions
 from alignment.formats import is_dataset
 from alignment.groups import Ratings, checked, is_run, read_file, read_sources
 from alignment.plan import types_of
@@ -40,17 +40,23 @@ class Differs(Exception):
     """Something is not what the model was made of."""
 
 
-def lineage_of(options: TrainingOptions, data: Ratings, folder: Path, trained: Sequence[Group]) -> dict[str, Any]:
+def lineage_of(
+    options: TrainingOptions | AlignEvaOptions,
+    sources: Sequence[Path],
+    data: Ratings,
+    folder: Path,
+    trained: Sequence[Group],
+) -> dict[str, Any]:
     """What the model in `folder` was made of: its base, the root of its line, its data and the settings.
 
-    `trained` are the groups among the data that were not held out.
+    `data` was read from `sources`; `trained` are the groups of it that were not held out.
     """
     base = str(Path(options.model).resolve()) if Path(options.model).is_dir() else options.model
     return {
         "base_model": base,
         "root_model": root_model(base),
         "model_digest": folder_digest(folder),
-        "sources": [source_of(source) for source in options.sources],
+        "sources": [source_of(source) for source in sources],
         "rows_digest": rows_digest(data),
         "trained_queries": [query_digest(group.query) for group in trained],
         "config": options.model_dump(mode="json"),

@@ -78,3 +78,39 @@ class TrainingProgress(TrainerCallback):  # type: ignore[misc]
 def losses_line(logs: dict[str, float]) -> str:
     """The numbers of one log line, for a person."""
     return " · ".join(form.format(logs[name]) for name, form in SHOWN.items() if name in logs)
+
+
+class PhaseProgress:
+    """Shows how many of a phase's rows there are: a live line on a terminal, plain lines elsewhere (on stderr)."""
+
+    def __init__(self, name: str, rows: int) -> None:
+        console = Console(stderr=True)
+        columns = (TextColumn("{task.description}"), MofNCompleteColumn(), BarColumn(20), TimeRemainingColumn())
+        self._live = Progress(*columns, console=console) if console.is_terminal else None
+        self._task = self._live.add_task(name, total=rows) if self._live else None
+        self._name, self._rows, self._began = name, rows, time.monotonic()
+        self._told = self._began
+        self._first = self._done = -1  # rows that were there before, and now
+
+    @property
+    def made(self) -> int:
+        """How many rows have been added."""
+        return self._done - self._first
+
+    def told(self, done: int) -> None:
+        """Show that so many rows are there."""
+        self._first, self._done = done if self._first < 0 else self._first, done
+        if self._live and self._task is not None:
+            self._live.start()
+            self._live.update(self._task, completed=done)
+            return
+        now = time.monotonic()
+        if self.made and (done == self._rows or now - self._told >= PLAIN_SECONDS):
+            self._told = now
+            left = (now - self._began) / self.made * (self._rows - done)
+            print(f"{self._name} {done}/{self._rows} · {left / 60:.1f} min left", file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+        if self._live:
+            self._live.stop()

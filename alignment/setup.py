@@ -102,19 +102,26 @@ def order_of(options: TrainingOptions, groups: Sequence[Group]) -> list[int]:
 
 def train(setup: Setup, trainer: Trainer, callbacks: Sequence[TrainerCallback], stack: ExitStack) -> Stopwatch:
     """Take all steps, from the checkpoint where there is one; what is open at the end is closed by `stack`."""
-    stopwatch = Stopwatch()
-    for callback in (stopwatch, WholeLines(), *callbacks):
-        trainer.add_callback(callback)
-    trainer.remove_callback(PrinterCallback)
-    if setup.is_first:
-        progress = TrainingProgress()
-        stack.callback(progress.close)
-        trainer.add_callback(progress)
     if setup.begun is not None and not setup.options.resume:
         trainer.accelerator.wait_for_everyone()
         if setup.is_first:
             started(setup.checkpoints, setup.begun)
-    trainer.train(resume_from_checkpoint=setup.checkpoint and str(setup.checkpoint))
+    return take_steps(trainer, callbacks, stack, setup.checkpoint)
+
+
+def take_steps(
+    trainer: Trainer, callbacks: Sequence[TrainerCallback], stack: ExitStack, checkpoint: Path | None
+) -> Stopwatch:
+    """Take all steps of `trainer`, from `checkpoint` where there is one, and show them; see `train`."""
+    stopwatch = Stopwatch()
+    for callback in (stopwatch, WholeLines(), *callbacks):
+        trainer.add_callback(callback)
+    trainer.remove_callback(PrinterCallback)
+    if trainer.args.process_index == 0:
+        progress = TrainingProgress()
+        stack.callback(progress.close)
+        trainer.add_callback(progress)
+    trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
     return stopwatch
 
 
@@ -179,16 +186,17 @@ def write_folder(
     """
     write_record(folder, setup.options, setup.resolved, trainer.state, points)
     write_rows(folder / "held_out.jsonl", held_out)
-    write_json(folder / lineage.FILE, lineage.lineage_of(setup.options, setup.data, folder, trained))
+    made_of = lineage.lineage_of(setup.options, setup.options.sources, setup.data, folder, trained)
+    write_json(folder / lineage.FILE, made_of)
     write_json(folder / "metrics.json", metrics)
-    _keep_events(setup, folder)
+    keep_events(setup.checkpoints, folder)
     write_report(folder)
 
 
-def _keep_events(setup: Setup, folder: Path) -> None:
+def keep_events(checkpoints: Path, folder: Path) -> None:
     """Move what was logged for TensorBoard, which writes beside the checkpoints, into the model's folder."""
-    if (setup.checkpoints / "runs").exists():
-        shutil.move(setup.checkpoints / "runs", folder / "runs")
+    if (checkpoints / "runs").exists():
+        shutil.move(checkpoints / "runs", folder / "runs")
 
 
 def remove_if_empty(folder: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,8 @@ from typing import Any
 from transformers import Trainer, TrainerState
 
 from agents.local import saving
-from alignment.config import TrainingOptions
+from alignment.config import StepOptions
+from alignment.phases import json_line
 from alignment.stability import is_point
 from sandbox.toml import toml_of
 
@@ -19,7 +19,7 @@ ADAPTER = "adapter"
 
 
 def write_model(
-    folder: Path | None, trainer: Trainer, tokenizer: Any, options: TrainingOptions, untrained: Callable[[], Any]
+    folder: Path | None, trainer: Trainer, tokenizer: Any, options: StepOptions, untrained: Callable[[], Any]
 ) -> None:
     """Write the model to `folder`, with an adapter merged into the `untrained` one.
 
@@ -43,7 +43,7 @@ def write_model(
 
 def write_record(
     folder: Path,
-    options: TrainingOptions,
+    options: StepOptions,
     resolved: Mapping[str, Any],
     state: TrainerState,
     points: Iterable[Mapping[str, Any]],
@@ -63,17 +63,9 @@ def _of_step(line: Mapping[str, Any]) -> dict[str, Any]:
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Write JSON Lines."""
-    lines = (json.dumps(_without_nan(row), ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
-    path.write_text("".join(lines), encoding="utf-8")
+    path.write_text("".join(map(json_line, rows)), encoding="utf-8")
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Write one JSON object, for people too."""
     path.write_text(json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-
-
-def _without_nan(row: Mapping[str, Any]) -> dict[str, Any]:
-    """The row, with null for what is not a number: JSON knows no NaN."""
-    return {
-        name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in row.items()
-    }

@@ -11,7 +11,7 @@ import webbrowser
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from agents.errors import BadInput
+from agents.errors import BadInput, TooManyFailures
 from sandbox.config import (
     ReplayCompareOptions,
     ReplayForkOptions,
@@ -31,6 +31,8 @@ def run_command(prog: str, command: Command) -> None:
         code = command(sys.argv[1:])
     except BadInput as error:
         code = _say(prog, str(error), 2)
+    except TooManyFailures as error:
+        code = _say(prog, str(error), 3)
     except KeyboardInterrupt:
         code = _say(prog, "interrupted", 130)
     except OSError as error:
@@ -76,17 +78,11 @@ def _simulate(argv: Sequence[str]) -> int:
         options = load(SimulateOptions, argv, prog="simulate", base={**base_of(options.out), "out": options.out})
     from sandbox.simulate import run
 
-    return _played("simulate", lambda: run(options))
+    return _played(run(options))
 
 
-def _played(prog: str, play: Callable[[], Sequence[Path]]) -> int:
-    """Play worlds and print their pages."""
-    from sandbox.rounds import TooManyFailures
-
-    try:
-        folders = play()
-    except TooManyFailures as error:
-        return _say(prog, str(error), 3)
+def _played(folders: Sequence[Path]) -> int:
+    """Name the pages of worlds that were played."""
     for folder in folders:
         print(folder / "report.html")
     return 0
@@ -130,7 +126,7 @@ def _fork(argv: Sequence[str]) -> int:
 
     before = options_of(named.run)
     options = load(ReplayForkOptions, argv, prog=prog, base=base_of(named.run))
-    return _played(prog, lambda: [fork(options, before)])
+    return _played([fork(options, before)])
 
 
 REPLAY: dict[str, tuple[str, Command]] = {

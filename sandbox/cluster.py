@@ -15,7 +15,7 @@ from pathlib import Path
 from textwrap import shorten
 from typing import Any
 
-from agents.errors import BadInput
+from agents.errors import BadInput, TooManyFailures
 from agents.models import CACHE_VARIABLE, encoder_folder
 from agents.server import KEY_VARIABLE
 from memory.encoder import Encoder
@@ -23,7 +23,6 @@ from sandbox.config import SimulateOptions
 from sandbox.console import say
 from sandbox.plan import plan
 from sandbox.play import play as play_worlds
-from sandbox.rounds import TooManyFailures
 
 try:
     import ray

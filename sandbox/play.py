@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from agents.engines import Where, opened
+from agents.errors import TooManyFailures
 from agents.server import Patience
 from memory.encoder import Encoder
 from sandbox import telemetry
@@ -17,7 +18,7 @@ from sandbox.console import say, table_console
 from sandbox.opening import OpenWorld, world_of
 from sandbox.plan import Plan
 from sandbox.progress import Scoreboard, shown
-from sandbox.rounds import TooManyFailures, calls_a_round, play_rounds
+from sandbox.rounds import calls_a_round, play_rounds
 from sandbox.settings import write_settings
 from sandbox.tasks import running
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from statistics import fmean
 from typing import Any
 
+from agents.errors import TooManyFailures
 from agents.observers import DIMENSIONS, BatchObserver, LLMObserver
 from agents.records import OK, Answer, Rating
 from sandbox.interaction import Interaction, Question, Step, call_outcomes, interact
@@ -54,10 +55,6 @@ class Society:
     batch_observers: tuple[BatchObserver, ...]
     scorer: str
     protocol: Protocol
-
-
-class TooManyFailures(Exception):
-    """More calls failed than `--max-failures` allows. The round was not ended; `--resume` repeats what failed."""
 
 
 @dataclass(frozen=True, slots=True)
