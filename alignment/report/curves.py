@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from html import escape
 from io import BytesIO
 from math import ceil, isfinite
 from typing import Any, Literal
@@ -62,11 +63,12 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """Curves of one unit, in a fixed order; never empty."""
+    """Curves of one unit, in a fixed order; never empty. `by` is what its steps are."""
 
     title: str
     unit: str
     series: tuple[Series, ...]
+    by: str = "step"
 
 
 Source = tuple[str, Literal["log", "points"], str]  # name of a series, where its values lie, and under which key
@@ -138,39 +140,47 @@ def panels_of(record: Record) -> list[Panel]:
 
 def picture(panels: Sequence[Panel], title: str) -> bytes:
     """All panels as one PNG."""
-    with _style():
+    with style():
         figure, grid = _grid(len(panels))
         figure.suptitle(title, x=0.01, ha="left", weight="bold")
         for panel, axes in zip(panels, grid, strict=True):
             axes.set_title(panel.title)
             _draw(axes, panel)
-        return _saved(figure, "png")
+        return saved(figure, "png")
 
 
 def inline(panel: Panel) -> str:
-    """A panel as an SVG element for a page: transparent, its text as text, its colours the page's custom properties."""
-    with _style(panel.title):
+    """A panel as an SVG element for a page."""
+    return element(panel.title, f"{panel.title}, {panel.unit}, by {panel.by}", lambda axes: _draw(axes, panel))
+
+
+def element(name: str, told: str, draw: Callable[[Axes], None]) -> str:
+    """What `draw` draws as an SVG element for a page: transparent, its text as text, its colours custom properties.
+
+    `name` is no other picture's of the page; `told` says what is seen to who can't see it.
+    """
+    with style(name):
         figure = Figure(figsize=(4.4, 2.8), layout="constrained")
-        _draw(figure.subplots(), panel)
-        svg = _saved(figure, "svg", transparent=True).decode("utf-8")
+        draw(figure.subplots())
+        svg = saved(figure, "svg", transparent=True).decode("utf-8")
     for colour, variable in VARIABLES.items():
         svg = svg.replace(colour, f"var({variable})")
-    element = re.sub(r' id="[\w.]+_\d+"', "", svg[svg.index("<svg") :])  # every other picture has the same
-    return element.replace("<svg", f'<svg role="img" aria-label="{panel.title}, {panel.unit}, by step"', 1)
+    whole = re.sub(r' id="[\w.]+_\d+"', "", svg[svg.index("<svg") :])  # every other picture has the same
+    return whole.replace("<svg", f'<svg role="img" aria-label="{escape(told)}"', 1)
 
 
 def side_by_side(trainings: Mapping[str, Sequence[Panel]], kind: str) -> bytes:
     """The panels of several trainings, by shown name, as one picture: "png", "svg" or "pdf"; a colour each."""
     found = {panel.title for panels in trainings.values() for panel in panels}
     titles = [title for title, _, _ in PANELS if title in found]
-    with _style("side by side"):
+    with style("side by side"):
         figure, grid = _grid(len(titles))
         for title, axes in zip(titles, grid, strict=True):
             of_each = [next((panel for panel in panels if panel.title == title), None) for panels in trainings.values()]
             _draw_all(axes, title, of_each)
         keys = [axes.plot([], [], color=_colour(number))[0] for number in range(len(trainings))]
         figure.legend(keys, list(trainings), loc="outside lower center", ncols=4)
-        return _saved(figure, kind)
+        return saved(figure, kind)
 
 
 def _series(name: str, lines: Sequence[Mapping[str, object]], key: str) -> Series:
@@ -217,8 +227,8 @@ def _label(axes: Axes, panels: Sequence[Panel]) -> None:
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter("{x:g}")  # by default powers are formulas, which are not parsed here
         axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.set(xlabel="step", ylabel=panels[0].unit)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set(xlabel=panels[0].by, ylabel=panels[0].unit)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
 def _colour(number: int) -> str:
@@ -235,12 +245,13 @@ def _grid(count: int) -> tuple[Figure, list[Axes]]:
     return figure, cells[:count]
 
 
-def _style(salt: str = "curves") -> AbstractContextManager[None]:
+def style(salt: str = "curves") -> AbstractContextManager[None]:
     """Equal curves give equal files; pictures of one page have names of different `salt` inside."""
     return rc_context({**STYLE, "svg.hashsalt": salt})
 
 
-def _saved(figure: Figure, kind: str, *, transparent: bool = False) -> bytes:
+def saved(figure: Figure, kind: str, *, transparent: bool = False) -> bytes:
+    """A figure as a file's bytes: "png", "svg" or "pdf", without dates, so that equal figures give equal files."""
     undated = {"svg": dict.fromkeys(("Date", "Creator", "Format", "Type")), "pdf": {"CreationDate": None}}.get(kind)
     picture = BytesIO()
     with warnings.catch_warnings():

@@ -11,6 +11,7 @@ import jinja2
 from markupsafe import Markup
 
 from alignment.report.curves import Panel, inline
+from alignment.report.distribution import Distribution, inline_of
 from alignment.report.record import Record
 from alignment.report.words import bytes_told, duration, how_many, label, with_interval
 
@@ -21,7 +22,7 @@ NAMED = 20  # rows of the data that are named for one reason; then it is said ho
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
 
-def page(record: Record, panels: Sequence[Panel]) -> Iterator[str]:
+def page(record: Record, panels: Sequence[Panel], distributions: Sequence[Distribution]) -> Iterator[str]:
     """The page, piece by piece. Names and questions reach it by autoescape, as text only."""
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
@@ -29,6 +30,7 @@ def page(record: Record, panels: Sequence[Panel]) -> Iterator[str]:
     return environment.from_string(_text("page.html")).generate(
         data=page_data(record),
         curves=[(panel.title, Markup(inline(panel))) for panel in panels],
+        distributions=[(each.caption, Markup(inline_of(each))) for each in distributions],
         policy=POLICY,
         css=Markup(_text("page.css")),
     )

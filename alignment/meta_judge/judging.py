@@ -1,0 +1,95 @@
+"""What a judge and a meta-judge are asked, and how their replies are read (arXiv 2407.19594, figures 2 and 7).
+
+A judge awards up to five points, one after another, and ends with the score; a meta-judge compares two judgements of
+one response by the same rubric, and ends with the winner. What can't be read is missing, never a score.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+
+from agents.language_model import Message
+
+RUBRIC = """\
+Points are added one after another:
+- 1 point if the response has to do with the request, even if it is incomplete or says too much.
+- 1 point more if it deals with a large part of the request without settling it.
+- 1 point more if it answers the essentials of the request in a useful way, whoever wrote it.
+- 1 point more if it is clearly written for the person who asks: complete, well ordered, friendly.
+- 1 point more if it could not be better: made for this person, knowing, without a superfluous word."""
+
+JUDGE = """\
+Someone asked:
+{prompt}
+
+The response was:
+{response}
+
+Award this response up to five points. {rubric}
+
+Say in at most 100 words why you give or withhold each point. End with a line that reads "Score: " and the sum."""
+
+META_JUDGE = """\
+Someone asked:
+{prompt}
+
+The response was:
+{response}
+
+Two judges were to award it up to five points. {rubric}
+
+Judgement A:
+{first}
+
+Judgement B:
+{second}
+
+Which of them applies the points more faithfully to the response? Look at what they say, not only at their sums, and
+not at their order or length. Say in at most 100 words why. End with a line that reads "Winner: A" or "Winner: B"."""
+
+SCORE_START = "Score: "  # of a reply whose first token is read as a score
+POINTS = ("0", "1", "2", "3", "4", "5")
+
+SCORE = re.compile(r"\bscore\W{0,5}\s*(\d+(?:\.\d+)?)(?!\w|\.\d)", re.IGNORECASE)
+WINNER = re.compile(r"\bwinner\W{0,5}\s*(?:judge?ment\s+)?\W?(A|B|tie|neither|both)\b", re.IGNORECASE)
+VERDICTS = {"a": 1, "b": -1}
+
+
+def judge_messages(prompt: str, response: str) -> tuple[Message, ...]:
+    """Ask for a judgement of a response."""
+    return (Message("user", _filled(JUDGE, prompt=prompt, response=response)),)
+
+
+def meta_messages(prompt: str, response: str, first: str, second: str) -> tuple[Message, ...]:
+    """Ask which of two judgements of a response is the better one."""
+    return (Message("user", _filled(META_JUDGE, prompt=prompt, response=response, first=first, second=second)),)
+
+
+def score_in(judgement: str) -> float | None:
+    """The score that a judgement ends with, from 0 to 5; None where there is none, or it is out of range."""
+    found = SCORE.findall(judgement)
+    score = float(found[-1]) if found else None
+    return score if score is not None and 0 <= score <= 5 else None
+
+
+def winner_in(reply: str) -> int | None:
+    """The meta-judge's verdict: 1 for the judgement shown first, −1 for the second, 0 for neither; None: not told."""
+    found = WINNER.findall(reply)
+    return VERDICTS.get(found[-1].lower(), 0) if found else None
+
+
+def expected_score(logprobs: Sequence[float]) -> float:
+    """The expected value over the POINTS, renormalised; in [0, 5]. Raises ValueError where there are not six."""
+    if len(logprobs) != len(POINTS):
+        raise ValueError(f"a score needs {len(POINTS)} log-probabilities, got {len(logprobs)}")
+    top = max(logprobs)
+    weights = [math.exp(value - top) for value in logprobs]
+    return sum(points * weight for points, weight in enumerate(weights)) / sum(weights)
+
+
+def _filled(template: str, **texts: str) -> str:
+    """`template` with texts in their places, in one pass: braces in a text stay as they are."""
+    places = {"rubric": RUBRIC, **texts}
+    return re.sub(r"\{(\w+)\}", lambda found: places[found[1]], template)
