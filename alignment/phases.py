@@ -44,14 +44,16 @@ async def filled(
     items: Sequence[T],
     ask: Callable[[T], Coroutine[Any, Any, dict[str, Any]]],
     *,
+    failed: Callable[[T, Mapping[str, Any]], bool],
     batch_invariant: bool,
     told: Callable[[int], None],
 ) -> list[dict[str, Any]]:
     """The rows that `ask` gives for `items`, in their order, each appended to `path` as soon as those before it are.
 
     What is there is kept. All items are asked at once where the models are `batch_invariant`, else a PORTION at a
-    time. `told` hears how many rows there are whenever some have been added. Raises BadInput where `path` has more rows
-    than there are items.
+    time. Rows that `failed` in a phase that was broken off are asked for again where the models are batch-invariant:
+    others are in this process, where what failed once fails again. `told` hears how many rows there are whenever some
+    have been added. Raises BadInput where `path` has more rows than there are items.
     """
     rows = whole_rows(path)
     if len(rows) > len(items):
@@ -59,6 +61,10 @@ async def filled(
     count = len(rows)
     if count < len(items):
         count = count if batch_invariant else count // PORTION * PORTION
+        again = [place for place in range(count) if batch_invariant and failed(items[place], rows[place])]
+        async with running(ask(items[place]) for place in again) as due:
+            for place, row in zip(again, await asyncio.gather(*due), strict=True):
+                rows[place] = row
         write_whole(path, map(json_line, rows[:count]))
     told(count)
     while count < len(items):

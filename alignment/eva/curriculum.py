@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -27,10 +26,6 @@ class Task:
     other: str | None = None
     operator: str | None = None
     informativeness: float | None = None
-
-    def row(self) -> dict[str, Any]:
-        """As a row of JSON Lines."""
-        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +50,7 @@ def chosen(weights: Sequence[float], count: int, *, seed: int, iteration: int, g
     if not greedy:
         # The largest of u^(1/w), u uniform, are such a draw (Efraimidis and Spirakis, 2006); in logarithms.
         uniform = generator(seed, iteration, 0, "chosen").random(len(values))
-        with np.errstate(divide="ignore"):
+        with np.errstate(divide="ignore", over="ignore"):
             keys = np.where(values > 0, np.log(uniform) / values, -np.inf)
         places = np.lexsort((-uniform, -keys))[:count]
     else:

@@ -6,6 +6,7 @@ Each is a file of an iteration's folder, written row by row (`alignment.phases`)
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 from agents.errors import TooManyFailures
 from agents.language_model import Key, Message
 from agents.metered import Metered, Usage
+from agents.records import OK
 from alignment.answers import Manner, answer
 from alignment.eva.curriculum import Evolution, Task
 from alignment.eva.operators import Operator, operator_messages, operator_start
@@ -58,10 +60,9 @@ class Judged:
 
     async def rewards(self, question: str, answers: Sequence[str | None]) -> list[float | None]:
         """The reward of each answer to `question`; None where it is missing or blank, or no rating can be read."""
-        said = [text is not None and bool(text.strip()) for text in answers]
-        pairs = [(question, text) for text, is_said in zip(answers, said, strict=True) if is_said and text is not None]
+        pairs = [(question, text) for text in answers if text is not None and _is_said(text)]
         found = iter(await self.rate(pairs) if pairs else ())
-        return [score_of(next(found), self.score_by) if is_said else None for is_said in said]
+        return [_finite(score_of(next(found), self.score_by)) if _is_said(text) else None for text in answers]
 
 
 def chat_of(prompt: str, system: str) -> tuple[Message, ...]:
@@ -96,7 +97,11 @@ async def evolved(
             **asdict(reply),
         }
 
-    return await filled(path, [*enumerate(asked)], ask, batch_invariant=creator.batch_invariant, told=told)
+    def failed(_: object, row: Mapping[str, Any]) -> bool:
+        return _failed(row)
+
+    invariant = creator.batch_invariant
+    return await filled(path, [*enumerate(asked)], ask, failed=failed, batch_invariant=invariant, told=told)
 
 
 async def responded(
@@ -120,20 +125,30 @@ async def responded(
         quota.require(count * len(tasks))
         return {"id": task.id, "responses": [asdict(reply) for reply in replies]}
 
-    return await filled(path, [*enumerate(tasks)], ask, batch_invariant=speaker.batch_invariant, told=told)
+    def failed(_: object, row: Mapping[str, Any]) -> bool:
+        return any(map(_failed, row["responses"]))
+
+    invariant = speaker.batch_invariant
+    return await filled(path, [*enumerate(tasks)], ask, failed=failed, batch_invariant=invariant, told=told)
 
 
 async def rewarded(
-    path: Path, tasks: Sequence[Task], responses: Sequence[Row], judged: Judged, told: Told
+    path: Path, tasks: Sequence[Task], responses: Sequence[Row], judged: Judged, quota: Quota, told: Told
 ) -> list[Row]:
     """The rewards of the responses to each task."""
+    count = sum(len(row["responses"]) for row in responses)
 
     async def ask(pair: tuple[Task, Row]) -> Row:
         task, row = pair
-        return {"id": task.id, "rewards": await judged.rewards(task.text, texts_of(row))}
+        rewards = await judged.rewards(task.text, texts_of(row))
+        quota.require(count)
+        return {"id": task.id, "rewards": rewards}
+
+    def failed(pair: tuple[Task, Row], row: Mapping[str, Any]) -> bool:
+        return any(map(_unrated, texts_of(pair[1]), row["rewards"]))
 
     pairs = [*zip(tasks, responses, strict=True)]
-    return await filled(path, pairs, ask, batch_invariant=judged.batch_invariant, told=told)
+    return await filled(path, pairs, ask, failed=failed, batch_invariant=judged.batch_invariant, told=told)
 
 
 async def measured(
@@ -152,14 +167,37 @@ async def measured(
     async def ask(numbered: tuple[int, tuple[str, str]]) -> Row:
         place, (kind, prompt) = numbered
         reply = await answer(speaker, chat_of(prompt, system), manner, Key(0, place, "measure"))
-        quota.require(len(asked))
         (reward,) = await judged.rewards(prompt, [reply.text])
+        quota.require(2 * len(asked))  # each is answered and rated
         return {"set": kind, "question": prompt, **asdict(reply), "reward": reward}
 
+    def failed(_: object, row: Mapping[str, Any]) -> bool:
+        return _failed(row) or _unrated(row["text"], row["reward"])
+
     invariant = speaker.batch_invariant and judged.batch_invariant
-    return await filled(path, [*enumerate(asked)], ask, batch_invariant=invariant, told=told)
+    return await filled(path, [*enumerate(asked)], ask, failed=failed, batch_invariant=invariant, told=told)
 
 
 def texts_of(row: Mapping[str, Any]) -> list[str | None]:
     """The texts of a row of responses, None where a call failed."""
     return [response["text"] for response in row["responses"]]
+
+
+def _is_said(text: str | None) -> bool:
+    """Whether an answer is there, and not blank."""
+    return text is not None and bool(text.strip())
+
+
+def _finite(reward: float | None) -> float | None:
+    """A reward; None where it is no number, which a broken reward model gives."""
+    return reward if reward is not None and math.isfinite(reward) else None
+
+
+def _failed(answer: Mapping[str, Any]) -> bool:
+    """Whether the call failed that the answer was to come from."""
+    return bool(answer["outcome"] != OK)
+
+
+def _unrated(text: str | None, reward: float | None) -> bool:
+    """Whether an answer lacks the reward that it could have."""
+    return reward is None and _is_said(text)

@@ -15,9 +15,11 @@ from agents.models import encoder_folder, model_folder, root_model
 from agents.observers import REWARD_MODEL
 from agents.prompts import STYLE
 from alignment.answers import Manner
+from alignment.arguments import training_arguments
 from alignment.checkpoints import FREE, Fingerprint, refuse_begun, require_same, started
 from alignment.config import AlignEvaOptions
 from alignment.eva.operators import SHIPPED, Operator, load_operators
+from alignment.eva.solver import method_of
 from alignment.eva.sources import divided, first_prompts
 from memory.encoder import Encoder
 from sandbox.console import say
@@ -51,8 +53,10 @@ class Eva:
         """The training that `options` describe, a new one or one to go on with. Raises BadInput."""
         _require(options)
         encoder = Encoder(encoder_folder(options.encoder))
-        questions, held = divided(first_prompts(options.sources), options, encoder)
         hard = first_prompts([options.hard]) if options.hard else []
+        never = {question.text for question in hard}
+        given = [question for question in first_prompts(options.sources) if question.text not in never]
+        questions, held = divided(given, options, encoder)
         size = _size(options, len(questions))
         measured = [("held-out", q.text) for q in held[: options.answers]]
         measured += [("hard", q.text) for q in hard[: options.answers]]
@@ -69,6 +73,7 @@ class Eva:
         )
         if options.resume:
             require_same(options.out, begun)
+            _require_none_further(options)
         say(f"{len(questions)} prompts, {size} of them an iteration; {len(held)} held out, {len(hard)} hard ones")
         return cls(options, questions, measured, operators, size, encoder, begun)
 
@@ -119,8 +124,16 @@ def _require(options: AlignEvaOptions) -> None:
     if not options.resume:
         refuse_begun(options.out)
         refuse_used(options.out)
+    training_arguments(options, method_of(options, options.model))
     if options.judge not in JUDGES and not options.judge.startswith(REWARD_MODEL):
         raise BadInput(f"--judge {options.judge}: unknown judge; known: {', '.join(JUDGES)}")
+
+
+def _require_none_further(options: AlignEvaOptions) -> None:
+    """Raises BadInput where a training is to end before an iteration that it has begun."""
+    begun = max((int(path.name.rpartition("-")[2]) for path in options.out.glob("iteration-*[0-9]")), default=0)
+    if begun > options.iterations:
+        raise BadInput(f"--iterations {options.iterations}: {options.out} has begun {begun}; name as many, or more")
 
 
 def _size(options: AlignEvaOptions, there: int) -> int:

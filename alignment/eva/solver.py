@@ -14,15 +14,13 @@ from transformers import set_seed
 from agents.errors import BadInput
 from alignment import lineage
 from alignment.arguments import training_arguments
-from alignment.baselines import dpo_rows
 from alignment.checkpoints import latest_checkpoint
 from alignment.config import AlignEvaOptions
 from alignment.eva.curriculum import Task
 from alignment.eva.sampling import chat_of, texts_of
 from alignment.groups import checked, read_file
-from alignment.methods import Lesson
+from alignment.methods import Lesson, Method
 from alignment.plan import Stage, visits
-from alignment.preferences import best_worst, optimiser_method
 from alignment.setup import keep_events, old_names_allowed, take_steps
 from alignment.stable import prepared
 from alignment.tokens import ChatFormat
@@ -43,6 +41,8 @@ def pairs_of(
 
     `align dpo` reads these rows too.
     """
+    from alignment.preferences import best_worst  # with TRL, which takes seconds, and may be missing
+
     for task, said, rated in zip(tasks, responses, rewards, strict=True):
         places = best_worst(rated["rewards"], tie=delta)
         if places is None:
@@ -69,6 +69,20 @@ class Learned:
     input_tokens: int
 
 
+def method_of(options: AlignEvaOptions, base: str) -> Method:
+    """How pairs are learned from, by a model that starts as `base`. Raises BadInput where options don't fit."""
+    from alignment.preferences import optimiser_method
+
+    return optimiser_method(
+        options.optimiser,
+        beta=options.beta,
+        gamma=options.gamma,
+        lora=options.lora,
+        max_length=options.max_length,
+        model=base,
+    )
+
+
 def learn(pairs: Path, base: str, folder: Path, options: AlignEvaOptions) -> Learned:
     """Train the model `base` on the pairs of a file and write what it became, with its record, to `folder`.
 
@@ -79,14 +93,9 @@ def learn(pairs: Path, base: str, folder: Path, options: AlignEvaOptions) -> Lea
 
 
 def _learn(pairs: Path, base: str, folder: Path, options: AlignEvaOptions) -> Learned:
-    method = optimiser_method(
-        options.optimiser,
-        beta=options.beta,
-        gamma=options.gamma,
-        lora=options.lora,
-        max_length=options.max_length,
-        model=base,
-    )
+    from alignment.baselines import dpo_rows
+
+    method = method_of(options, base)
     args = training_arguments(options, method)
     checkpoints = Path(args.output_dir)
     groups = read_file(pairs).groups

@@ -11,7 +11,7 @@ from alignment.groups import is_run
 from memory.encoder import Encoder
 from sandbox.header import probes_of, questions_of
 from sandbox.interaction import Question
-from sandbox.questions import load_questions
+from sandbox.questions import SHIPPED, load_questions
 from sandbox.split import split
 from sandbox.transcript import read_worlds
 
@@ -45,6 +45,8 @@ def divided(
 
 def _questions(source: Path) -> list[Question]:
     if not is_run(source):
+        if not source.is_file() and str(source) not in SHIPPED:
+            raise BadInput(f"{source}: no such file or run; shipped sets of prompts are {' and '.join(SHIPPED)}")
         return list(load_questions(str(source)))
     headers = [world.header for world in read_worlds(source)]
     return [question for header in headers for question in (*probes_of(header), *questions_of(header))]

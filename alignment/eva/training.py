@@ -25,15 +25,17 @@ from alignment.eva import sampling
 from alignment.eva.creator import evolved_rows, evolved_tasks, first_tasks, parents_of, repeated, weights_of
 from alignment.eva.curriculum import Task, evolutions, next_tasks
 from alignment.eva.record import answers_table, metrics_of, read_record
+from alignment.eva.report import write_report
 from alignment.eva.sampling import Judged, Quota
 from alignment.eva.setup import MODEL, Eva
 from alignment.eva.solver import Learned, learn, pairs_of
 from alignment.groups import checked, read_sources
 from alignment.judge import observer_of, rating_by
-from alignment.phases import append_rows, whole_rows, written
+from alignment.phases import json_line, whole_rows, written
 from alignment.progress import PhaseProgress
 from alignment.trained import write_json
 from sandbox.console import say, table_console
+from sandbox.folders import write_whole
 
 TELEMETRY = "telemetry.jsonl"
 BESIDE = ("align.toml", "lineage.json", "learned.json", "stability.jsonl", "trainer_log.jsonl")  # a model's files
@@ -102,7 +104,8 @@ async def _sampled(eva: Eva, iteration: int) -> None:
                 told,
             )
         with _phase(eva, iteration, "rewards", len(tasks), panel.quota) as told:
-            rewards = await sampling.rewarded(folder / "rewards.jsonl", tasks, responses, panel.judged, told)
+            path = folder / "rewards.jsonl"
+            rewards = await sampling.rewarded(path, tasks, responses, panel.judged, panel.quota, told)
     made = list(pairs_of(tasks, responses, rewards, system=eva.system, delta=options.delta))
     if not made:
         raise BadInput(
@@ -228,7 +231,8 @@ def _phase(eva: Eva, iteration: int, name: str, rows: int, quota: Quota) -> Iter
 
 def _note(eva: Eva, iteration: int, phase: str, seconds: float, counts: dict[str, int]) -> None:
     row = {"iteration": iteration, "phase": phase, "seconds": round(seconds, 3), **counts}
-    append_rows(eva.options.out / TELEMETRY, [row])
+    path = eva.options.out / TELEMETRY
+    write_whole(path, map(json_line, [*whole_rows(path), row]))  # appending would go on with a line that was torn
 
 
 def _finish(eva: Eva) -> None:
@@ -244,6 +248,7 @@ def _finish(eva: Eva) -> None:
     record = read_record(out, options.iterations)
     metrics = metrics_of(record, eva.encoder.encode)
     write_json(out / "metrics.json", metrics)
+    write_report(out)
     table_console().print(answers_table(metrics))
     say(f"model {out}")
 

@@ -49,8 +49,9 @@ Judgement B:
 Which of them applies the points more faithfully to the response? Look at what they say, not only at their sums, and
 not at their order or length. Say in at most 100 words why. End with a line that reads "Winner: A" or "Winner: B"."""
 
-SCORE_START = "Score: "  # of a reply whose first token is read as a score
-POINTS = ("0", "1", "2", "3", "4", "5")
+# What a judgement and a verdict end with, where the next token's probabilities are read instead of what is written.
+SCORE_END, POINTS = "Score: ", ("0", "1", "2", "3", "4", "5")
+WINNER_END, SIDES = "Winner:", (" A", " B")
 
 SCORE = re.compile(r"\bscore\W{0,5}\s*(\d+(?:\.\d+)?)(?!\w|\.\d)", re.IGNORECASE)
 WINNER = re.compile(r"\bwinner\W{0,5}\s*(?:judge?ment\s+)?\W?(A|B|tie|neither|both)\b", re.IGNORECASE)
@@ -87,6 +88,17 @@ def expected_score(logprobs: Sequence[float]) -> float:
     top = max(logprobs)
     weights = [math.exp(value - top) for value in logprobs]
     return sum(points * weight for points, weight in enumerate(weights)) / sum(weights)
+
+
+def likelier_side(logprobs: Sequence[float]) -> int:
+    """1 where the first of SIDES is the likelier, −1 where the second is, 0 where neither."""
+    first, second = logprobs
+    return (first > second) - (first < second)
+
+
+def reasoning(reply: str, end: str) -> str:
+    """What stands before `end` in a reply, whatever case it is written in."""
+    return re.split(re.escape(end.strip()), reply, maxsplit=1, flags=re.IGNORECASE)[0].strip()
 
 
 def _filled(template: str, **texts: str) -> str:
