@@ -150,8 +150,8 @@ class AlignRewardModelOptions(TrainingOptions):
     )
 
 
-class AlignEvaOptions(StepOptions):
-    """Train a model on pairs of its own answers, to prompts that evolve to where it can learn (arXiv 2411.00062)."""
+class IteratedOptions(StepOptions):
+    """What a training has that learns from pairs of its own responses, iteration by iteration."""
 
     config: Path | None = Field(None, description="TOML file with any of these options")
     sources: CliPositionalArg[list[Path]] = Field(
@@ -161,6 +161,40 @@ class AlignEvaOptions(StepOptions):
     )
     model: str = Field("smollm2-135m-instruct", description="a hub name, a local folder or the embedded default")
     iterations: int = Field(2, ge=1, description="times that prompts are answered and learned from; more go on later")
+
+    max_tokens: int = Field(128, ge=1, description="longest response, in tokens")
+    temperature: Number = Field(0.8, gt=0, description="temperature that they are sampled with")
+    top_p: Number = Field(0.95, gt=0, le=1, description="share of the probability that they are sampled from")
+    judge_model: str | None = Field(None, description="model of an llm judge (the base that --model was trained from)")
+    score_by: ScoreBy = Field(
+        "alignment", description="what of a judge's ratings is the reward; product is √(alignment·engagement)"
+    )
+    system: str | None = Field(
+        None, description='system message before every prompt, "" for none (a society\'s: one or two short sentences)'
+    )
+    max_length: int = Field(512, ge=2, description="tokens of prompt and response; longer responses are cut")
+    max_failures: Number = Field(0.05, ge=0, le=1, description="share of failed calls above which the training stops")
+
+    optimiser: Literal["dpo", "simpo", "sppo", "orpo"] = Field(
+        "dpo", description="how pairs are learned from (arXiv 2305.18290, 2405.14734, 2405.00675, 2403.07691)"
+    )
+    beta: Number | None = Field(None, gt=0, description="β of the optimiser (see docs/eva.md)")
+    gamma: Number | None = Field(None, ge=0, description="γ of simpo, the margin that it wants between rewards")
+    delta: Number = Field(0.0, ge=0, description="a best and a worst reward this near make no pair, on a scale of 1–7")
+
+    hard: Path | None = Field(None, description="file of harder prompts to measure on, never trained on")
+    answers: int = Field(32, ge=0, description="held-out prompts, and hard ones, answered after every iteration")
+
+    server: Names = Field([], description="address of an OpenAI-compatible server, http://HOST:PORT (repeatable)")
+    engine: Literal["auto", "vllm", "local"] = Field(
+        "auto", description="what runs a model that no server lists, as in simulate"
+    )
+    vllm_command: str | None = Field(None, description="how to start vLLM of another environment")
+
+
+class AlignEvaOptions(IteratedOptions):
+    """Train a model on pairs of its own answers, to prompts that evolve to where it can learn (arXiv 2411.00062)."""
+
     prompts: int | None = Field(
         None, ge=2, description="prompts of an iteration (all; with --curriculum fresh an equal part of them)"
     )
@@ -180,42 +214,12 @@ class AlignEvaOptions(StepOptions):
     creator_model: str | None = Field(None, description="model that evolves prompts (the one that is trained)")
     prompt_tokens: int = Field(128, ge=1, description="longest evolved prompt, in tokens, and in words with its parent")
 
-    responses: int = Field(
-        6, ge=2, description="responses to a prompt, of which the best and the worst are learned from"
-    )
-    max_tokens: int = Field(128, ge=1, description="longest response, in tokens")
-    temperature: Number = Field(0.8, gt=0, description="temperature that they are sampled with")
-    top_p: Number = Field(0.95, gt=0, le=1, description="share of the probability that they are sampled from")
+    responses: int = Field(6, ge=2, description="responses to a prompt; the best and the worst are learned from")
     judge: str = Field(
         "llm",
         description="who gives rewards: llm (by the better reading there is), llm:verdict, llm:scale, embedding, "
         "reward-model:DIR",
     )
-    judge_model: str | None = Field(None, description="model of an llm judge (the base that --model was trained from)")
-    score_by: ScoreBy = Field(
-        "alignment", description="what of its ratings is the reward; product is √(alignment·engagement)"
-    )
-    system: str | None = Field(
-        None, description='system message before every prompt, "" for none (a society\'s: one or two short sentences)'
-    )
-    max_length: int = Field(512, ge=2, description="tokens of prompt and response; longer responses are cut")
-    max_failures: Number = Field(0.05, ge=0, le=1, description="share of failed calls above which the training stops")
-
-    delta: Number = Field(0.0, ge=0, description="a best and a worst reward this near make no pair, on a scale of 1–7")
-    optimiser: Literal["dpo", "simpo", "sppo", "orpo"] = Field(
-        "dpo", description="how pairs are learned from (arXiv 2305.18290, 2405.14734, 2405.00675, 2403.07691)"
-    )
-    beta: Number | None = Field(None, gt=0, description="β of the optimiser (see docs/eva.md)")
-    gamma: Number | None = Field(None, ge=0, description="γ of simpo, the margin that it wants between rewards")
-
-    hard: Path | None = Field(None, description="file of harder prompts to measure on, never trained on")
-    answers: int = Field(32, ge=0, description="held-out prompts, and hard ones, answered after every iteration")
-
-    server: Names = Field([], description="address of an OpenAI-compatible server, http://HOST:PORT (repeatable)")
-    engine: Literal["auto", "vllm", "local"] = Field(
-        "auto", description="what runs a model that no server lists, as in simulate"
-    )
-    vllm_command: str | None = Field(None, description="how to start vLLM of another environment")
 
 
 class AlignEvaluateOptions(ReadOptions):

@@ -15,7 +15,7 @@ from agents.errors import BadInput
 from agents.language_model import Message
 from agents.local import folder_digest
 from agents.models import root_model
-from alignment.config import AlignEvaOptions, AlignVerifyOptions, TrainingOptions
+from alignment.config import AlignVerifyOptions, IteratedOptions, TrainingOptions
 from alignment.formats import is_dataset
 from alignment.groups import Ratings, checked, is_run, read_file, read_sources
 from alignment.plan import types_of
@@ -41,7 +41,7 @@ class Differs(Exception):
 
 
 def lineage_of(
-    options: TrainingOptions | AlignEvaOptions,
+    options: TrainingOptions | IteratedOptions,
     sources: Sequence[Path],
     data: Ratings,
     folder: Path,

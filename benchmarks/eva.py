@@ -23,7 +23,8 @@ from typing import Any
 from rich.table import Table
 
 from agents.models import EMBEDDED_ENCODER, EMBEDDED_MODEL
-from alignment.eva.record import Record, answers_numbers, cost_of, read_record, worst_gain
+from alignment.eva.record import Record, read_record
+from alignment.iterative.measures import answers_numbers, cost_of, worst_gain
 from alignment.judge import opened_judge
 from alignment.likelihood import Estimate, mean_estimate
 from sandbox.console import table_console

@@ -6,25 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import cycle, islice
 from typing import Any
 
-from agents.canonical import generator
-from alignment.eva.curriculum import Task, chosen, next_tasks
+from alignment.eva.curriculum import chosen, next_tasks
 from alignment.eva.filters import Candidate, sifted
 from alignment.eva.informativeness import informativeness
 from alignment.eva.operators import Operator, parsed
+from alignment.iterative.prompts import Task
 from sandbox.compare.diversity import Encode
-from sandbox.interaction import Question
 
 Row = dict[str, Any]
-
-
-def first_tasks(questions: Sequence[Question], size: int, iteration: int, seed: int) -> list[Task]:
-    """`size` questions as tasks, in an order drawn by seed; those behind them for a later `iteration`."""
-    order = generator(seed, 0, 0, "first prompts").permutation(len(questions))
-    places = order[(iteration - 1) * size : iteration * size].tolist()
-    return [
-        Task(f"{iteration}-{number}", questions[place].text, questions[place].topic, iteration)
-        for number, place in enumerate(places, start=1)
-    ]
 
 
 def weights_of(rewards: Sequence[Mapping[str, Any]], metric: str) -> list[float | None]:

@@ -8,24 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from agents.canonical import generator
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """A prompt of the curriculum, from iteration `born` on (the first ones: 1).
-
-    An evolved one has a `parent`, for some operators an `other` beside it (ids of tasks), the `operator` that made it
-    and the `informativeness` of the parent, by which that was chosen.
-    """
-
-    id: str
-    text: str
-    topic: str
-    born: int
-    parent: str | None = None
-    other: str | None = None
-    operator: str | None = None
-    informativeness: float | None = None
+from alignment.iterative.prompts import Task
 
 
 @dataclass(frozen=True, slots=True)

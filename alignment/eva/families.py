@@ -9,8 +9,8 @@ from math import inf
 from typing import Any
 
 from alignment.eva.creator import weights_of
-from alignment.eva.curriculum import Task
 from alignment.eva.record import Record
+from alignment.iterative.prompts import Task
 
 Row = dict[str, Any]
 

@@ -1,44 +1,34 @@
 """`align eva`: iterations of a creator of prompts and a solver that learns from them (docs/eva.md).
 
-An iteration is a folder of phases, each a file. What is there is kept, so a training that was killed goes on in the
-middle of a phase, and a finished one with more iterations.
+What is there of an iteration is kept, so a training that was killed goes on in the middle of a phase, and a finished
+one with more iterations.
 """
 
 from __future__ import annotations
 
 import asyncio
-import shutil
-import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from agents.engines import opened
 from agents.errors import BadInput
-from agents.metered import Metered
-from agents.observers import REWARD_MODEL, LLMObserver
-from alignment import lineage
 from alignment.config import AlignEvaOptions
 from alignment.eva import sampling
-from alignment.eva.creator import evolved_rows, evolved_tasks, first_tasks, parents_of, repeated, weights_of
-from alignment.eva.curriculum import Task, evolutions, next_tasks
-from alignment.eva.record import answers_table, metrics_of, read_record
+from alignment.eva.creator import evolved_rows, evolved_tasks, parents_of, repeated, weights_of
+from alignment.eva.curriculum import evolutions, next_tasks
+from alignment.eva.record import metrics_of, read_record
 from alignment.eva.report import write_report
-from alignment.eva.sampling import Judged, Quota
-from alignment.eva.setup import MODEL, Eva
-from alignment.eva.solver import Learned, learn, pairs_of
-from alignment.groups import checked, read_sources
-from alignment.judge import observer_of, rating_by
-from alignment.phases import json_line, whole_rows, written
-from alignment.progress import PhaseProgress
+from alignment.eva.setup import Eva
+from alignment.eva.solver import pairs_of
+from alignment.iterative.course import MODEL, PAIRS, Panel
+from alignment.iterative.measures import answers_table
+from alignment.iterative.prompts import Task, first_tasks, tasks_in
+from alignment.iterative.sampling import responded
+from alignment.phases import whole_rows, written
 from alignment.trained import write_json
 from sandbox.console import say, table_console
-from sandbox.folders import write_whole
-
-TELEMETRY = "telemetry.jsonl"
-BESIDE = ("align.toml", "lineage.json", "learned.json", "stability.jsonl", "trainer_log.jsonl")  # a model's files
 
 
 def run_eva(options: AlignEvaOptions) -> Path:
@@ -47,77 +37,73 @@ def run_eva(options: AlignEvaOptions) -> Path:
     Raises BadInput before anything is written where options, prompts or models are not usable; TooManyFailures.
     """
     eva = Eva.of(options)
+    course = eva.course
     for iteration in range(1, options.iterations + 1):
-        folder = eva.folder(iteration)
-        if (folder / MODEL).exists():
+        if (course.folder(iteration) / MODEL).exists():
             continue
-        if not (folder / "pairs.jsonl").exists():
+        if not (course.folder(iteration) / PAIRS).exists():
             asyncio.run(_sampled(eva, iteration))
-        _learned(eva, iteration)
-    asyncio.run(_measured(eva, options.iterations))
-    _finish(eva)
+        course.learn(iteration)
+    if not course.has_answered(options.iterations):
+        asyncio.run(_answered(eva))
+    course.finish()
+    metrics = metrics_of(read_record(options.out, options.iterations), eva.encoder.encode)
+    write_json(options.out / "metrics.json", metrics)
+    write_report(options.out)
+    table_console().print(answers_table(metrics))
+    say(f"model {options.out}")
     return options.out
 
 
-@dataclass(frozen=True, slots=True)
-class Panel:
-    """The models of an iteration, opened: who answers, who evolves prompts, who gives rewards."""
-
-    solver: Metered
-    creator: Metered
-    judged: Judged
-    quota: Quota
+def _opened(eva: Eva, iteration: int) -> AbstractAsyncContextManager[Panel]:
+    """The models that begin an iteration."""
+    solver = eva.course.solver(iteration - 1)
+    names = [solver, eva.options.creator_model or solver]
+    return eva.course.panel(names, eva.options.judge, calls=eva.options.responses * eva.size)
 
 
-@asynccontextmanager
-async def _panel(eva: Eva, iteration: int) -> AsyncIterator[Panel]:
-    """The models that begin an iteration. Raises BadInput."""
-    options, solver = eva.options, eva.solver(iteration - 1)
-    creator = options.creator_model or solver
-    names = dict.fromkeys([solver, creator, *([eva.judge] if eva.judge else [])])
-    async with opened(eva.where, say) as engines:
-        models = {name: Metered(model) for name, model in (await engines.models(list(names))).items()}
-        observer = await observer_of(options.judge, models[eva.judge] if eva.judge else None, options.encoder)
-        invariant = observer.model.batch_invariant if isinstance(observer, LLMObserver) else True
-        by = "alignment" if options.judge.startswith(REWARD_MODEL) else options.score_by  # of which it has no other
-        quota = Quota(list(models.values()), options.max_failures)
-        yield Panel(models[solver], models[creator], Judged(rating_by(observer), by, invariant), quota)
+async def _answered(eva: Eva) -> None:
+    """The last model answers what it is measured on."""
+    last = eva.options.iterations
+    async with _opened(eva, last + 1) as panel:
+        await eva.course.answer(last, panel.models[eva.course.solver(last)], panel)
 
 
 async def _sampled(eva: Eva, iteration: int) -> None:
     """All phases of an iteration before its training: from the answers of its first model to the pairs."""
-    options, folder = eva.options, eva.folder(iteration)
-    async with _panel(eva, iteration) as panel:
-        eva.begin()
-        await _answers(eva, iteration - 1, panel)
+    options, course, folder = eva.options, eva.course, eva.course.folder(iteration)
+    async with _opened(eva, iteration) as panel:
+        course.begin()
+        solver = panel.models[course.solver(iteration - 1)]
+        await course.answer(iteration - 1, solver, panel)
         tasks = await _tasks(eva, iteration, panel)
-        with _phase(eva, iteration, "responses", len(tasks), panel.quota) as told:
-            responses = await sampling.responded(
+        with course.phase(iteration, "responses", len(tasks), panel.quota) as told:
+            responses = await responded(
                 folder / "responses.jsonl",
                 tasks,
                 options.responses,
-                panel.solver,
-                eva.manner(options.max_tokens),
-                eva.system,
+                solver,
+                course.manner(options.max_tokens),
+                course.system,
                 panel.quota,
                 iteration,
                 told,
             )
-        with _phase(eva, iteration, "rewards", len(tasks), panel.quota) as told:
+        with course.phase(iteration, "rewards", len(tasks), panel.quota) as told:
             path = folder / "rewards.jsonl"
             rewards = await sampling.rewarded(path, tasks, responses, panel.judged, panel.quota, told)
-    made = list(pairs_of(tasks, responses, rewards, system=eva.system, delta=options.delta))
+    made = list(pairs_of(tasks, responses, rewards, system=course.system, delta=options.delta))
     if not made:
         raise BadInput(
             f"{folder}: no two responses to any of {len(tasks)} prompts differ in their rewards by more than "
             f"--delta {options.delta:g}; sample more of them, hotter or longer, or choose another --judge"
         )
-    written(folder / "pairs.jsonl", lambda: made)
+    written(folder / PAIRS, lambda: made)
 
 
 async def _tasks(eva: Eva, iteration: int, panel: Panel) -> list[Task]:
     """The prompts of an iteration."""
-    path = eva.folder(iteration) / "prompts.jsonl"
+    path = eva.course.folder(iteration) / "prompts.jsonl"
     if path.exists():
         return tasks_in(path)
     options, seed = eva.options, eva.options.seed
@@ -125,9 +111,9 @@ async def _tasks(eva: Eva, iteration: int, panel: Panel) -> list[Task]:
         part = iteration if options.curriculum == "fresh" else 1
         tasks = first_tasks(eva.questions, eva.size, part, seed)
     else:
-        earlier = [task for n in range(1, iteration) for task in tasks_in(eva.folder(n) / "prompts.jsonl")]
+        earlier = [task for n in range(1, iteration) for task in tasks_in(eva.course.folder(n) / "prompts.jsonl")]
         buffer = list({task.id: task for task in earlier}.values())
-        last = eva.folder(iteration - 1)
+        last = eva.course.folder(iteration - 1)
         before, rewards = tasks_in(last / "prompts.jsonl"), whole_rows(last / "rewards.jsonl")
         weights = weights_of(rewards, options.metric)
         parents = parents_of(before, weights, options.share, seed=seed, iteration=iteration, greedy=options.greedy)
@@ -146,22 +132,23 @@ async def _evolved(
     eva: Eva, iteration: int, parents: Sequence[tuple[Task, float]], buffer: Sequence[Task], panel: Panel
 ) -> list[dict[str, Any]]:
     """What became of the parents: rows of evolved.jsonl, failed ones with their flaw. Raises BadInput: all failed."""
-    options, folder = eva.options, eva.folder(iteration)
+    options, folder = eva.options, eva.course.folder(iteration)
     kinds = {name: operator.needs_other for name, operator in eva.operators.items()}
     tasks = [task for task, _ in parents]
     asked = evolutions(tasks, buffer, kinds, options.evolutions, seed=options.seed, iteration=iteration)
-    with _phase(eva, iteration, "evolving", len(asked), panel.quota) as told:
+    creator = panel.models[options.creator_model or eva.course.solver(iteration - 1)]
+    with eva.course.phase(iteration, "evolving", len(asked), panel.quota) as told:
         replies = await sampling.evolved(
             folder / "replies.jsonl",
             asked,
             eva.operators,
-            panel.creator,
-            eva.manner(options.prompt_tokens),
+            creator,
+            eva.course.manner(options.prompt_tokens),
             panel.quota,
             iteration,
             told,
         )
-    known = [*(task.text for task in buffer), *(text for _, text in eva.measured)]
+    known = [*(task.text for task in buffer), *(text for _, text in eva.course.measured)]
     by_id = {task.id: (task, weight) for task, weight in parents}
     made = list(
         evolved_rows(replies, by_id, eva.operators, eva.encoder.encode, known, iteration, options.prompt_tokens)
@@ -174,97 +161,6 @@ async def _evolved(
             "--creator-model, or other --operators"
         )
     return written(folder / "evolved.jsonl", lambda: made)
-
-
-def _learned(eva: Eva, iteration: int) -> Learned:
-    folder = eva.folder(iteration)
-    began = time.monotonic()
-    learned = learn(folder / "pairs.jsonl", eva.solver(iteration - 1), folder / MODEL, eva.options)
-    _note(eva, iteration, "learning", time.monotonic() - began, {"input_tokens": learned.input_tokens})
-    return learned
-
-
-async def _measured(eva: Eva, iteration: int) -> None:
-    """The answers of the last model."""
-    if len(whole_rows(_answers_path(eva, iteration))) < len(eva.measured):
-        async with _panel(eva, iteration + 1) as panel:
-            await _answers(eva, iteration, panel)
-
-
-async def _answers(eva: Eva, iteration: int, panel: Panel) -> None:
-    """What the model that came out of an iteration answers to the prompts that it is measured on."""
-    with _phase(eva, iteration, "answers", len(eva.measured), panel.quota) as told:
-        await sampling.measured(
-            _answers_path(eva, iteration),
-            eva.measured,
-            panel.solver,
-            eva.options.max_tokens,
-            eva.system,
-            panel.judged,
-            panel.quota,
-            told,
-        )
-
-
-def _answers_path(eva: Eva, iteration: int) -> Path:
-    return eva.folder(iteration) / "answers.jsonl"
-
-
-@contextmanager
-def _phase(eva: Eva, iteration: int, name: str, rows: int, quota: Quota) -> Iterator[Callable[[int], None]]:
-    """Shows a phase, and notes what it took, also where it was broken off."""
-    before, began = quota.usage(), time.monotonic()
-    progress = PhaseProgress(f"iteration {iteration} · {name}", rows)
-    try:
-        yield progress.told
-    finally:
-        progress.close()
-        after = quota.usage()
-        counts = {
-            field: getattr(after, field) - getattr(before, field)
-            for field in ("calls", "prompt_tokens", "completion_tokens", "retries")
-        }
-        counts["failures"] = after.failures.total() - before.failures.total()
-        if progress.made:
-            _note(eva, iteration, name, time.monotonic() - began, counts)
-
-
-def _note(eva: Eva, iteration: int, phase: str, seconds: float, counts: dict[str, int]) -> None:
-    row = {"iteration": iteration, "phase": phase, "seconds": round(seconds, 3), **counts}
-    path = eva.options.out / TELEMETRY
-    write_whole(path, map(json_line, [*whole_rows(path), row]))  # appending would go on with a line that was torn
-
-
-def _finish(eva: Eva) -> None:
-    """Put the last model at the folder's top, with what it was made of and what was measured."""
-    options, out = eva.options, eva.options.out
-    for path in (eva.folder(options.iterations) / MODEL).iterdir():
-        if path.is_file() and path.name not in BESIDE:
-            _link(path, out / path.name)
-    pairs = [eva.folder(number) / "pairs.jsonl" for number in range(1, options.iterations + 1)]
-    groups = read_sources(pairs).groups
-    made_of = lineage.lineage_of(options, pairs, checked(groups, delta=options.delta), out, groups)
-    write_json(out / lineage.FILE, made_of)
-    record = read_record(out, options.iterations)
-    metrics = metrics_of(record, eva.encoder.encode)
-    write_json(out / "metrics.json", metrics)
-    write_report(out)
-    table_console().print(answers_table(metrics))
-    say(f"model {out}")
-
-
-def _link(path: Path, target: Path) -> None:
-    """The file in another folder too, without a second copy of it where the file system can."""
-    target.unlink(missing_ok=True)
-    try:
-        target.hardlink_to(path)
-    except OSError:
-        shutil.copy2(path, target)
-
-
-def tasks_in(path: Path) -> list[Task]:
-    """The tasks of an iteration's prompts.jsonl."""
-    return [Task(**row) for row in whole_rows(path)]
 
 
 def flaws_told(rows: Sequence[dict[str, Any]]) -> str:

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from alignment.eva.creator import evolved_rows, evolved_tasks, first_tasks, parents_of, repeated, weights_of
-from alignment.eva.curriculum import Task
+from alignment.eva.creator import evolved_rows, evolved_tasks, parents_of, repeated, weights_of
 from alignment.eva.operators import Operator
+from alignment.iterative.prompts import Task, first_tasks
 from sandbox.interaction import Question
 
 OPERATORS = {

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alignment.eva.curriculum import Evolution, Task, chosen, evolutions, lineage_of, next_tasks
+from alignment.eva.curriculum import Evolution, chosen, evolutions, lineage_of, next_tasks
+from alignment.iterative.prompts import Task
 
 
 def tasks(count, iteration=1):

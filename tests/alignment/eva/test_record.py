@@ -6,17 +6,9 @@ import numpy as np
 import pytest
 
 from agents.errors import BadInput
-from alignment.eva.curriculum import Task
-from alignment.eva.record import (
-    Iteration,
-    answers_numbers,
-    cost_of,
-    metrics_of,
-    operators_of,
-    read_record,
-    worst_estimate,
-    worst_gain,
-)
+from alignment.eva.record import Iteration, metrics_of, operators_of, read_record
+from alignment.iterative.measures import answers_numbers, cost_of, worst_estimate, worst_gain
+from alignment.iterative.prompts import Task
 
 
 def answer(question, reward, kind="held-out", *, tokens=4, finished=True, outcome="ok"):

@@ -19,8 +19,9 @@ from agents.batching import Batcher
 from agents.models import load_model
 from alignment import cli, judge
 from alignment.eva import setup, training
-from alignment.eva.curriculum import Task, lineage_of
+from alignment.eva.curriculum import lineage_of
 from alignment.eva.record import read_record
+from alignment.iterative.prompts import Task
 from tests.alignment.eva.conftest import PROMPTS, argv_of, begun, kept, rows
 from tests.fakes.faults import Status
 from tests.fakes.mock_server import MockServer
@@ -120,7 +121,7 @@ def test_two_iterations_from_prompts_to_a_model(trained, judging_model):
     assert (folder / "model.safetensors").read_bytes() == (folder / "iteration-2/model/model.safetensors").read_bytes()
     losses = [row["loss"] for row in rows(folder / "iteration-2/model/trainer_log.jsonl")]
     assert losses[0] == pytest.approx(0.6931, abs=1e-3), "the reference is not the model that the iteration began with"
-    assert "after iteration" in done.out and "4 held out, 3 hard ones" in done.err
+    assert "after iteration" in done.out and "measured on 2 held-out and 2 hard ones" in done.err
     for model in (folder, folder / "iteration-1/model"):
         verified = align(folder.parent, "verify", model)
         assert verified.code == 0, verified.err
@@ -278,7 +279,7 @@ def test_prompts_of_a_run_are_its_questions_and_hard_ones_are_never_trained_on(e
     (tmp_path / "more.jsonl").write_text(json.dumps({"text": PROMPTS[5], "topic": "home"}) + "\n")
     done = eva("more.jsonl", "prompts.txt", hard="hard.txt", iterations=1, test_share=0, prompts=5)
     assert done.code == 0, done.err
-    assert "8 prompts, 5 of them an iteration; 0 held out, 4 hard ones" in done.err
+    assert "8 prompts, 5 of them an iteration; measured on 0 held-out and 2 hard ones" in done.err
     met = {row["text"] for row in rows(tmp_path / "trained/iteration-1/prompts.jsonl")}
     assert len(met) == 5 and met <= set(PROMPTS[4:])
 

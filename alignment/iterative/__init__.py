@@ -1,0 +1,1 @@
+"""What trainings share that sample their own data, iteration by iteration: their folder, phases, answers and pairs."""

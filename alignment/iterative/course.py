@@ -1,0 +1,231 @@
+"""A training by iterations: the folder it is written to, its phases, the models it opens, and how it ends.
+
+The folder has one folder an iteration, whose files are its phases; `iteration-0` has the untrained model's answers. At
+the top lies the last model, with what it was made of.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from agents.canonical import digest_of
+from agents.engines import Where, opened
+from agents.errors import BadInput
+from agents.local import folder_digest
+from agents.metered import Metered
+from agents.models import model_folder, root_model
+from agents.observers import REWARD_MODEL, LLMObserver
+from agents.prompts import STYLE
+from alignment import lineage
+from alignment.answers import Manner
+from alignment.arguments import training_arguments
+from alignment.checkpoints import FREE, Fingerprint, refuse_begun, require_same, started
+from alignment.config import IteratedOptions
+from alignment.groups import checked, read_sources
+from alignment.iterative import sampling
+from alignment.iterative.learning import learn, method_of
+from alignment.iterative.sampling import Judged, Quota
+from alignment.judge import observer_of, rating_by
+from alignment.phases import json_line, whole_rows
+from alignment.progress import PhaseProgress
+from alignment.trained import write_json
+from sandbox.console import say
+from sandbox.folders import refuse_used, write_whole
+from sandbox.toml import toml_of
+
+MODEL, PAIRS, ANSWERS = "model", "pairs.jsonl", "answers.jsonl"  # in an iteration's folder
+TELEMETRY = "telemetry.jsonl"
+BESIDE = ("align.toml", "lineage.json", "learned.json", "stability.jsonl", "trainer_log.jsonl")  # a model's files
+OBSERVERS = ("llm", "llm:verdict", "llm:scale", "embedding", "reward-model:DIR")
+ELSEWHERE = ("model", "sources", "hard")  # their contents are compared
+LATER = ("iterations", "server", "engine", "vllm_command", "max_failures")  # may change when a training goes on
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """The models that an iteration opens, by name; who gives rewards; and how many calls may fail."""
+
+    models: Mapping[str, Metered]
+    judged: Judged
+    quota: Quota
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """A training's settings, and what it is measured on: the set's name and the prompt.
+
+    `resolved` are the values of options that were left open, `begun` is what must be the same for it to go on.
+    """
+
+    options: IteratedOptions
+    measured: Sequence[tuple[str, str]]
+    resolved: Mapping[str, Any]
+    begun: Fingerprint
+
+    @classmethod
+    def of(
+        cls,
+        options: IteratedOptions,
+        method: str,
+        measured: Sequence[tuple[str, str]],
+        data: Sequence[Any],
+        resolved: Mapping[str, Any],
+        files: Sequence[str] = (),
+    ) -> Course:
+        """A training by `method`, a new one or one to go on with, whose plain `data` must be the same then.
+
+        `files` are options of the method that name files, whose contents are in `data`. Raises BadInput.
+        """
+        settings = options.model_dump(mode="json", exclude={*ELSEWHERE, *files, *FREE, *LATER})
+        begun = Fingerprint(
+            method=method,
+            rows=digest_of([*data, measured]),
+            model=folder_digest(model_folder(options.model)),
+            processes=1,
+            options={**settings, **resolved},
+        )
+        if options.resume:
+            require_same(options.out, begun)
+            _require_none_further(options)
+        return cls(options, measured, resolved, begun)
+
+    def begin(self) -> None:
+        """Note in the folder what the training is."""
+        self.options.out.mkdir(parents=True, exist_ok=True)
+        started(self.options.out, self.begun)
+        values = self.options.model_dump(mode="json", exclude={"config", "out", "sources", "resume"})
+        write_whole(self.options.out / "align.toml", toml_of({**values, **self.resolved}))
+
+    def folder(self, iteration: int) -> Path:
+        """The folder of an iteration, from 1; 0 is the untrained model's."""
+        return self.options.out / f"iteration-{iteration}"
+
+    def solver(self, iteration: int) -> str:
+        """The model that came out of an iteration."""
+        return str(self.folder(iteration) / MODEL) if iteration else self.options.model
+
+    @property
+    def system(self) -> str:
+        """The system message before every prompt, "" for none."""
+        return STYLE if self.options.system is None else self.options.system
+
+    def manner(self, max_tokens: int) -> Manner:
+        """How responses, and what else is learned from, are sampled."""
+        return Manner(max_tokens, self.options.temperature, self.options.seed, self.options.top_p)
+
+    @asynccontextmanager
+    async def panel(self, names: Sequence[str], observer: str, calls: int) -> AsyncIterator[Panel]:
+        """The models of these names, and the judge that `observer` names; `calls` can be ready together.
+
+        Raises BadInput.
+        """
+        options = self.options
+        judge = (options.judge_model or root_model(options.model)) if observer.startswith("llm") else None
+        where = Where(tuple(options.server), options.engine, options.vllm_command, calls_at_once=calls)
+        async with opened(where, say) as engines:
+            needed = dict.fromkeys([*names, *([judge] if judge else [])])
+            models = {name: Metered(model) for name, model in (await engines.models(list(needed))).items()}
+            rater = await observer_of(observer, models[judge] if judge else None, options.encoder)
+            invariant = rater.model.batch_invariant if isinstance(rater, LLMObserver) else True
+            by = "alignment" if observer.startswith(REWARD_MODEL) else options.score_by  # of which it has no other
+            quota = Quota(list(models.values()), options.max_failures)
+            yield Panel(models, Judged(rating_by(rater), by, invariant), quota)
+
+    @contextmanager
+    def phase(self, iteration: int, name: str, rows: int, quota: Quota) -> Iterator[Callable[[int], None]]:
+        """Shows a phase, and notes what it took, also where it was broken off."""
+        before, began = quota.usage(), time.monotonic()
+        progress = PhaseProgress(f"iteration {iteration} · {name}", rows)
+        try:
+            yield progress.told
+        finally:
+            progress.close()
+            after = quota.usage()
+            counts = {
+                field: getattr(after, field) - getattr(before, field)
+                for field in ("calls", "prompt_tokens", "completion_tokens", "retries")
+            }
+            counts["failures"] = after.failures.total() - before.failures.total()
+            if progress.made:
+                self.note(iteration, name, time.monotonic() - began, counts)
+
+    def note(self, iteration: int, phase: str, seconds: float, counts: Mapping[str, int]) -> None:
+        """Note what a phase took."""
+        row = {"iteration": iteration, "phase": phase, "seconds": round(seconds, 3), **counts}
+        path = self.options.out / TELEMETRY
+        write_whole(path, map(json_line, [*whole_rows(path), row]))  # appending would go on with a line that was torn
+
+    async def answer(self, iteration: int, speaker: Metered, panel: Panel) -> None:
+        """Have the model that came out of an iteration answer what it is measured on."""
+        with self.phase(iteration, "answers", len(self.measured), panel.quota) as told:
+            await sampling.measured(
+                self.folder(iteration) / ANSWERS,
+                self.measured,
+                speaker,
+                self.options.max_tokens,
+                self.system,
+                panel.judged,
+                panel.quota,
+                told,
+            )
+
+    def has_answered(self, iteration: int) -> bool:
+        """Whether all answers of that model are there."""
+        return len(whole_rows(self.folder(iteration) / ANSWERS)) == len(self.measured)
+
+    def learn(self, iteration: int) -> None:
+        """Train the model that began an iteration on the iteration's pairs."""
+        folder, began = self.folder(iteration), time.monotonic()
+        learned = learn(folder / PAIRS, self.solver(iteration - 1), folder / MODEL, self.options)
+        self.note(iteration, "learning", time.monotonic() - began, {"input_tokens": learned.input_tokens})
+
+    def finish(self) -> None:
+        """Put the last model at the folder's top, with what it was made of."""
+        options, out = self.options, self.options.out
+        for path in (self.folder(options.iterations) / MODEL).iterdir():
+            if path.is_file() and path.name not in BESIDE:
+                _link(path, out / path.name)
+        pairs = [self.folder(number) / PAIRS for number in range(1, options.iterations + 1)]
+        groups = read_sources(pairs).groups
+        made_of = lineage.lineage_of(options, pairs, checked(groups, delta=options.delta), out, groups)
+        write_json(out / lineage.FILE, made_of)
+
+
+def require_usable(options: IteratedOptions, observer: str) -> None:
+    """Raises BadInput where a package is missing, the folder is in use, or settings don't fit each other."""
+    for package in ["accelerate", "trl"] + ["peft"] * options.lora:
+        try:
+            import_module(package)
+        except ImportError as error:
+            raise BadInput(f"training needs {package}: pip install 'social-sandbox[align]'") from error
+    if not options.resume:
+        refuse_begun(options.out)
+        refuse_used(options.out)
+    arguments = training_arguments(options, method_of(options, options.model))
+    if arguments.world_size > 1:
+        raise BadInput("this training samples its own data, and does so in one process; start it without a launcher")
+    if observer not in OBSERVERS and not observer.startswith(REWARD_MODEL):
+        raise BadInput(f"--judge {observer}: unknown judge; known: {', '.join(OBSERVERS)}")
+
+
+def _require_none_further(options: IteratedOptions) -> None:
+    """Raises BadInput where a training is to end before an iteration that it has begun."""
+    begun = max((int(path.name.rpartition("-")[2]) for path in options.out.glob("iteration-*[0-9]")), default=0)
+    if begun > options.iterations:
+        raise BadInput(f"--iterations {options.iterations}: {options.out} has begun {begun}; name as many, or more")
+
+
+def _link(path: Path, target: Path) -> None:
+    """The file in another folder too, without a second copy of it where the file system can."""
+    target.unlink(missing_ok=True)
+    try:
+        target.hardlink_to(path)
+    except OSError:
+        shutil.copy2(path, target)
