@@ -59,14 +59,14 @@ def _opened(eva: Eva, iteration: int) -> AbstractAsyncContextManager[Panel]:
     """The models that begin an iteration."""
     solver = eva.course.solver(iteration - 1)
     names = [solver, eva.options.creator_model or solver]
-    return eva.course.panel(names, eva.options.judge, calls=eva.options.responses * eva.size)
+    return eva.course.panel(names, [eva.options.judge], calls=eva.options.responses * eva.size)
 
 
 async def _answered(eva: Eva) -> None:
     """The last model answers what it is measured on."""
     last = eva.options.iterations
     async with _opened(eva, last + 1) as panel:
-        await eva.course.answer(last, panel.models[eva.course.solver(last)], panel)
+        await eva.course.answer(last, panel, eva.options.judge)
 
 
 async def _sampled(eva: Eva, iteration: int) -> None:
@@ -75,7 +75,7 @@ async def _sampled(eva: Eva, iteration: int) -> None:
     async with _opened(eva, iteration) as panel:
         course.begin()
         solver = panel.models[course.solver(iteration - 1)]
-        await course.answer(iteration - 1, solver, panel)
+        await course.answer(iteration - 1, panel, options.judge)
         tasks = await _tasks(eva, iteration, panel)
         with course.phase(iteration, "responses", len(tasks), panel.quota) as told:
             responses = await responded(
@@ -91,7 +91,7 @@ async def _sampled(eva: Eva, iteration: int) -> None:
             )
         with course.phase(iteration, "rewards", len(tasks), panel.quota) as told:
             path = folder / "rewards.jsonl"
-            rewards = await sampling.rewarded(path, tasks, responses, panel.judged, panel.quota, told)
+            rewards = await sampling.rewarded(path, tasks, responses, panel.observers[options.judge], panel.quota, told)
     made = list(pairs_of(tasks, responses, rewards, system=course.system, delta=options.delta))
     if not made:
         raise BadInput(

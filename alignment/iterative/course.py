@@ -50,10 +50,10 @@ LATER = ("iterations", "server", "engine", "vllm_command", "max_failures")  # ma
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """The models that an iteration opens, by name; who gives rewards; and how many calls may fail."""
+    """The models and the observers that an iteration opens, by name, and how many calls may fail."""
 
     models: Mapping[str, Metered]
-    judged: Judged
+    observers: Mapping[str, Judged]
     quota: Quota
 
 
@@ -121,22 +121,25 @@ class Course:
         return Manner(max_tokens, self.options.temperature, self.options.seed, self.options.top_p)
 
     @asynccontextmanager
-    async def panel(self, names: Sequence[str], observer: str, calls: int) -> AsyncIterator[Panel]:
-        """The models of these names, and the judge that `observer` names; `calls` can be ready together.
-
-        Raises BadInput.
-        """
+    async def panel(self, names: Sequence[str], observers: Sequence[str], calls: int) -> AsyncIterator[Panel]:
+        """The models and the observers of these names; `calls` can be ready together. Raises BadInput."""
         options = self.options
-        judge = (options.judge_model or root_model(options.model)) if observer.startswith("llm") else None
+        speaks = any(name.startswith("llm") for name in observers)
+        judge = (options.judge_model or root_model(options.model)) if speaks else None
         where = Where(tuple(options.server), options.engine, options.vllm_command, calls_at_once=calls)
         async with opened(where, say) as engines:
             needed = dict.fromkeys([*names, *([judge] if judge else [])])
             models = {name: Metered(model) for name, model in (await engines.models(list(needed))).items()}
-            rater = await observer_of(observer, models[judge] if judge else None, options.encoder)
-            invariant = rater.model.batch_invariant if isinstance(rater, LLMObserver) else True
-            by = "alignment" if observer.startswith(REWARD_MODEL) else options.score_by  # of which it has no other
-            quota = Quota(list(models.values()), options.max_failures)
-            yield Panel(models, Judged(rating_by(rater), by, invariant), quota)
+            opinion = models[judge] if judge else None
+            judged = {name: await self._judged(name, opinion) for name in dict.fromkeys(observers)}
+            yield Panel(models, judged, Quota(list(models.values()), options.max_failures))
+
+    async def _judged(self, name: str, judge: Metered | None) -> Judged:
+        observer = await observer_of(name, judge, self.options.encoder)
+        invariant = observer.model.batch_invariant if isinstance(observer, LLMObserver) else True
+        # A reward model rates alignment alone.
+        by = "alignment" if name.startswith(REWARD_MODEL) else self.options.score_by
+        return Judged(rating_by(observer), by, invariant)
 
     @contextmanager
     def phase(self, iteration: int, name: str, rows: int, quota: Quota) -> Iterator[Callable[[int], None]]:
@@ -162,16 +165,16 @@ class Course:
         path = self.options.out / TELEMETRY
         write_whole(path, map(json_line, [*whole_rows(path), row]))  # appending would go on with a line that was torn
 
-    async def answer(self, iteration: int, speaker: Metered, panel: Panel) -> None:
-        """Have the model that came out of an iteration answer what it is measured on."""
+    async def answer(self, iteration: int, panel: Panel, observer: str) -> None:
+        """Have the model that came out of an iteration answer what it is measured on, rated by `observer`."""
         with self.phase(iteration, "answers", len(self.measured), panel.quota) as told:
             await sampling.measured(
                 self.folder(iteration) / ANSWERS,
                 self.measured,
-                speaker,
+                panel.models[self.solver(iteration)],
                 self.options.max_tokens,
                 self.system,
-                panel.judged,
+                panel.observers[observer],
                 panel.quota,
                 told,
             )
