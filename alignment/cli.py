@@ -48,6 +48,16 @@ def _eva(argv: Sequence[str]) -> int:
     return 0
 
 
+def _meta_judge(argv: Sequence[str]) -> int:
+    from alignment.config import AlignMetaJudgeOptions
+
+    options = load(AlignMetaJudgeOptions, argv, prog="align meta-judge")
+    from alignment.meta_judge.training import run_meta_judge  # imports torch: not before the options are read
+
+    run_meta_judge(options)
+    return 0
+
+
 def _check(argv: Sequence[str]) -> int:
     from alignment.config import AlignCheckOptions
 
@@ -97,6 +107,7 @@ ALIGN: dict[str, tuple[str, Command]] = {
     "rloo": ("a baseline: reinforcement by a judge of fresh answers", _train("AlignRlooOptions", "rloo")),
     "reward-model": ("train a model that rates answers, to judge and to reinforce by", _reward_model),
     "eva": ("train a model on its own answers to prompts that evolve with it", _eva),
+    "meta-judge": ("train a model as actor and judge by its own judgements of judgements", _meta_judge),
     "evaluate": ("measure a model on what it was not trained on, beside another", _evaluate),
     "compare": ("trainings side by side: quality, stability and cost", _compare),
     "verify": ("check what a trained model was made of, back to the transcripts", _verify),

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 from pydantic_settings import BaseSettings, CliImplicitFlag, CliPositionalArg, CliSuppress
+from typing_extensions import TypedDict  # pydantic takes that of typing from Python 3.12 on
 
 from sandbox.config import OPTIONS, Names, Number
 from sandbox.responses import CriticScore, ScoreBy
@@ -219,6 +220,54 @@ class AlignEvaOptions(IteratedOptions):
         "llm",
         description="who gives rewards: llm (by the better reading there is), llm:verdict, llm:scale, embedding, "
         "reward-model:DIR",
+    )
+
+
+class Turn(TypedDict, total=False):
+    """What one iteration of Meta-Rewarding trains: a row of the table [[schedule]]."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]
+
+    actor: bool  # pairs of responses (true)
+    judge: bool  # pairs of judgements (true)
+    rho: Annotated[float, Field(ge=0, le=1)]  # ρ, how wide the tiers are that lengths are chosen in (0)
+    max_judgement: Annotated[int, Field(ge=1)]  # characters of a chosen judgement, longer ones make no pair
+
+
+class AlignMetaJudgeOptions(IteratedOptions):
+    """Train a model as actor and as judge, on its own judgements of judgements (Meta-Rewarding, arXiv 2407.19594)."""
+
+    iterations: int = Field(4, ge=1, description="times that prompts are answered and learned from; more go on later")
+    prompts: int | None = Field(None, ge=1, description="prompts of an iteration, new ones in each (an equal part)")
+    responses: int = Field(7, ge=2, description="K, responses to a prompt; repetitions are dropped")
+    judgements: int = Field(11, ge=1, description="N, judgements of a response")
+    judge_tokens: int = Field(256, ge=1, description="longest judgement, in tokens")
+    judge: str = Field(
+        "text",
+        description="how responses are judged: text (the score that a judgement ends with), expected (its expected "
+        "value), or by an observer who does not learn: llm:verdict, llm:scale, embedding, reward-model:DIR",
+    )
+    schedule: CliSuppress[list[Turn]] = Field(  # a table, so no flag
+        default=[
+            {"actor": True, "judge": True, "rho": 0.0},
+            {"actor": True, "judge": True, "rho": 0.32},
+            {"actor": True, "judge": False, "rho": 0.32},
+            {"actor": True, "judge": False, "rho": 0.4},
+        ],
+        min_length=1,
+        description="the rows [[schedule]] of --config, one an iteration: actor, judge, rho, max_judgement",
+    )
+    meta: CliImplicitFlag[bool] = Field(
+        True, description="also learn from judgements; --no-meta is self-rewarding, with lengths controlled as well"
+    )
+    logged: CliImplicitFlag[bool] = Field(
+        False, description="take the first iteration's responses from the runs among the sources"
+    )
+    observer: str = Field(
+        "llm", description="who rates the answers that are measured, and gives no rewards: as --judge, or llm"
+    )
+    reference: Path | None = Field(
+        None, description="rated answers that the judge is compared with, to as many prompts as --answers"
     )
 
 

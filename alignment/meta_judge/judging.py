@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from statistics import fmean
 
 from agents.language_model import Message
 
@@ -53,8 +54,9 @@ not at their order or length. Say in at most 100 words why. End with a line that
 SCORE_END, POINTS = "Score: ", ("0", "1", "2", "3", "4", "5")
 WINNER_END, SIDES = "Winner:", (" A", " B")
 
-SCORE = re.compile(r"\bscore\W{0,5}\s*(\d+(?:\.\d+)?)(?!\w|\.\d)", re.IGNORECASE)
-WINNER = re.compile(r"\bwinner\W{0,5}\s*(?:judge?ment\s+)?\W?(A|B|tie|neither|both)\b", re.IGNORECASE)
+# A number below zero, the first of a sum, of a range or of a list is no score.
+SCORE = re.compile(r"\bscore[^\w\n]{0,8}\s*(?<![-−])(\d+(?:\.\d+)?)(?!\w|[.,]\d|\s*[-–+]\s*\d)", re.IGNORECASE)
+WINNER = re.compile(r"\bwinner\W{0,8}(?:judge?ment\W{1,4}|a\s+)?(A|B|tie|neither|both)\b", re.IGNORECASE)
 VERDICTS = {"a": 1, "b": -1}
 
 
@@ -90,10 +92,15 @@ def expected_score(logprobs: Sequence[float]) -> float:
     return sum(points * weight for points, weight in enumerate(weights)) / sum(weights)
 
 
-def likelier_side(logprobs: Sequence[float]) -> int:
-    """1 where the first of SIDES is the likelier, −1 where the second is, 0 where neither."""
-    first, second = logprobs
-    return (first > second) - (first < second)
+def verdicts_of(leads: Sequence[float | None]) -> list[int | None]:
+    """The winners of every two judgements in both orders: 1 the first, −1 the second, 0 neither; None: not known.
+
+    `leads` are the log-odds of the first of SIDES against the second. Their mean is what a position gains by itself,
+    for each judgement stands in it as often as the one that it is compared with; it is taken off.
+    """
+    known = [lead for lead in leads if lead is not None]
+    lean = fmean(known) if known else 0.0
+    return [None if lead is None else (lead > lean) - (lead < lean) for lead in leads]
 
 
 def reasoning(reply: str, end: str) -> str:

@@ -1,0 +1,120 @@
+"""What a training by Meta-Rewarding is made of, read from its options before any model is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from agents.canonical import generator
+from agents.errors import BadInput
+from agents.models import encoder_folder
+from agents.observers import REWARD_MODEL
+from agents.records import OK
+from alignment.config import AlignMetaJudgeOptions
+from alignment.groups import has_contrast, is_run, read_sources
+from alignment.iterative.course import OBSERVERS, Course, require_usable
+from alignment.iterative.prompts import prompts_of
+from memory.encoder import Encoder
+from sandbox.console import say
+from sandbox.dataset import Group, groups_of
+from sandbox.interaction import Question
+
+Row = dict[str, Any]
+OWN_JUDGES = ("text", "expected")  # readings of the model that is trained
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What an iteration trains: pairs of responses, of judgements, or both; ρ; the longest judgement to learn from."""
+
+    actor: bool = True
+    judge: bool = True
+    rho: float = 0.0
+    max_judgement: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Meta:
+    """A training: its prompts, `size` new ones an iteration, what runs logged to them, and a judge's `reference`."""
+
+    options: AlignMetaJudgeOptions
+    course: Course
+    questions: Sequence[Question]
+    size: int
+    logged: Mapping[str, Sequence[Row]]
+    reference: Sequence[Group]
+    encoder: Encoder
+
+    @classmethod
+    def of(cls, options: AlignMetaJudgeOptions) -> Meta:
+        """The training that `options` describe, a new one or one to go on with. Raises BadInput."""
+        _require_known("--judge", options.judge, (*OWN_JUDGES, *OBSERVERS))
+        _require_known("--observer", options.observer, OBSERVERS)
+        require_usable(options, options.observer)
+        encoder = Encoder(encoder_folder(options.encoder))
+        questions, measured = prompts_of(options, encoder)
+        logged = _logged(options.sources) if options.logged else {}
+        if options.logged:
+            questions = [question for question in questions if question.text in logged]
+        size = _size(options, len(questions))
+        reference = _reference(options.reference, options.answers, options.seed)
+        data = [[asdict(q) for q in questions], logged, [asdict(group) for group in reference]]
+        course = Course.of(options, "meta-judge", measured, data, {"prompts": size}, files=["reference"])
+        sets = [kind for kind, _ in measured]
+        told = f"measured on {sets.count('held-out')} held-out and {sets.count('hard')} hard ones"
+        say(f"{len(questions)} prompts, {size} new ones an iteration; {told}")
+        return cls(options, course, questions, size, logged, reference, encoder)
+
+    def turn(self, iteration: int) -> Turn:
+        """What an iteration trains; behind the last row of the schedule all do as that one."""
+        rows = [dict(row) for row in self.options.schedule]
+        given: Any = rows[min(iteration, len(rows)) - 1]
+        turn = Turn(**given)
+        learns = turn.judge and self.options.meta and self.options.judge in OWN_JUDGES
+        return Turn(turn.actor, learns, turn.rho, turn.max_judgement)
+
+
+def _require_known(flag: str, name: str, known: Sequence[str]) -> None:
+    if name not in known and not name.startswith(REWARD_MODEL):
+        raise BadInput(f"{flag} {name}: unknown judge; known: {', '.join(known)}")
+
+
+def _size(options: AlignMetaJudgeOptions, there: int) -> int:
+    """How many prompts an iteration has of those that are `there`."""
+    size = options.prompts or there // options.iterations
+    if size < 1 or size * options.iterations > there:
+        raise BadInput(
+            f"--prompts {size}: {options.iterations} iterations need {max(1, size) * options.iterations} prompts, and "
+            f"{there} are not held out; give more, or choose fewer"
+        )
+    return size
+
+
+def _logged(sources: Sequence[Path]) -> dict[str, list[Row]]:
+    """What agents drafted and revised to each question, in the runs among the sources, as responses.
+
+    How many tokens they had is not known. Raises BadInput.
+    """
+    runs = [source for source in sources if is_run(source)]
+    if not runs:
+        raise BadInput("--logged: no source is a run, and so none has responses; name one, or leave it out")
+    said: dict[str, list[Row]] = {}
+    for group in groups_of(runs):  # several of a question where runs differ in what stands before it
+        said.setdefault(group.question, []).extend(
+            {"text": text, "tokens": None, "finished": finished, "outcome": OK}
+            for text, finished in zip(group.responses, group.finished, strict=True)
+        )
+    return said
+
+
+def _reference(path: Path | None, most: int, seed: int) -> list[Group]:
+    """Groups of answers that are rated differently, at most so many, drawn by seed. Raises BadInput."""
+    if path is None:
+        return []
+    groups = [group for group in read_sources([path]).groups if has_contrast(group)]
+    if not groups:
+        raise BadInput(f"--reference {path}: rates no two answers to a prompt differently; name another")
+    order = generator(seed, 0, 0, "reference").permutation(len(groups))[:most].tolist()
+    return [groups[place] for place in sorted(order)]
