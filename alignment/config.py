@@ -63,18 +63,18 @@ class StepOptions(BaseSettings):
     model_config = OPTIONS
 
     out: Path = Field(description="folder to write the trained model to")
-    seed: int = Field(0, ge=0, description="decides the split, the order of groups, and what is drawn from them")
+    seed: int = Field(0, ge=0, description="decides what is held out, the order of training, and all that is drawn")
     test_share: Number = Field(0.2, ge=0, lt=1, description="share of questions held out to measure on; 0 for none")
     encoder: str = Field("all-minilm-l6-v2", description="sentence encoder; paraphrases stay on one side of the split")
 
-    epochs: Number = Field(1.0, gt=0, description="passes over the training groups, or over those of a stage")
-    learning_rate: Number | None = Field(None, gt=0, description="peak of the cosine (see docs/align.md by method)")
-    groups_per_step: int = Field(8, ge=1, description="groups whose gradients make one step, over all processes")
+    epochs: Number = Field(1.0, gt=0, description="passes over the groups or pairs of a training, stage or iteration")
+    learning_rate: Number | None = Field(None, gt=0, description="peak of the cosine (by method, see docs)")
+    groups_per_step: int = Field(8, ge=1, description="groups, or pairs, that make one step, over all processes")
     lora: CliImplicitFlag[bool] = Field(False, description="train a low-rank adapter; --out holds the merged model")
     lora_rank: int = Field(16, ge=1, description="rank of the adapter")
 
     save_steps: int = Field(0, ge=0, description="steps between checkpoints, which --resume goes on from; 0 for none")
-    resume: CliImplicitFlag[bool] = Field(False, description="go on from the last checkpoint of this training")
+    resume: CliImplicitFlag[bool] = Field(False, description="go on with this training where it stopped")
     report_to: Names = Field([], description="where else to log, as transformers names it: tensorboard, wandb, …")
     trainer: CliSuppress[dict[str, Any]] = Field(  # a table, so no flag
         default={}, description="the table [trainer] of --config: more of transformers' TrainingArguments"
@@ -179,12 +179,14 @@ class IteratedOptions(StepOptions):
     optimiser: Literal["dpo", "simpo", "sppo", "orpo"] = Field(
         "dpo", description="how pairs are learned from (arXiv 2305.18290, 2405.14734, 2405.00675, 2403.07691)"
     )
-    beta: Number | None = Field(None, gt=0, description="β of the optimiser (see docs/eva.md)")
-    gamma: Number | None = Field(None, ge=0, description="γ of simpo, the margin that it wants between rewards")
+    beta: Number | None = Field(None, gt=0, description="β of the optimiser, λ of orpo (as published, see docs/eva.md)")
+    gamma: Number | None = Field(None, ge=0, description="γ of simpo, the margin that it wants between rewards (1)")
     delta: Number = Field(0.0, ge=0, description="a best and a worst reward this near make no pair, on a scale of 1–7")
 
     hard: Path | None = Field(None, description="file of harder prompts to measure on, never trained on")
-    answers: int = Field(32, ge=0, description="held-out prompts, and hard ones, answered after every iteration")
+    answers: int = Field(
+        32, ge=0, description="held-out prompts, and hard ones, answered after every iteration, the first of each"
+    )
 
     server: Names = Field([], description="address of an OpenAI-compatible server, http://HOST:PORT (repeatable)")
     engine: Literal["auto", "vllm", "local"] = Field(

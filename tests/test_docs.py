@@ -20,6 +20,7 @@ from alignment.config import (
     AlignDpoOptions,
     AlignEvaluateOptions,
     AlignEvaOptions,
+    AlignMetaJudgeOptions,
     AlignRewardModelOptions,
     AlignRlooOptions,
     AlignSftOptions,
@@ -45,6 +46,7 @@ OPTIONS: dict[str, type[BaseSettings]] = {
     "align eva": AlignEvaOptions,
     "align evaluate": AlignEvaluateOptions,
     "align dpo": AlignDpoOptions,
+    "align meta-judge": AlignMetaJudgeOptions,
     "align rloo": AlignRlooOptions,
     "align reward-model": AlignRewardModelOptions,
     "align sft": AlignSftOptions,
@@ -95,7 +97,9 @@ def test_every_command_is_shown() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_option_named_exists(page: Path) -> None:
-    known = {f"--{field.replace('_', '-')}" for options in OPTIONS.values() for field in options.model_fields}
+    fields = {name.replace("_", "-"): field for each in OPTIONS.values() for name, field in each.model_fields.items()}
+    denied = {f"--no-{name}" for name, field in fields.items() if field.default is True}
+    known = {f"--{name}" for name in fields} | denied
     prose = re.sub(
         r"python benchmarks/.*|pip .*|`vllm .*?`", "", page.read_text("utf-8")
     )  # these have options of their own

@@ -27,7 +27,7 @@ METRICS: dict[str, Callable[[_Rewards], float]] = {
 
 
 def informativeness(rewards: Any, metric: str = "max-min") -> float:
-    """The informativeness of a prompt whose responses have these `rewards` [n], n ≥ 2, in any order.
+    """The informativeness of a prompt whose responses have these `rewards` [n], n ≥ 2: list, array or tensor.
 
     `max-min` is the paper's: the regret that is left between the best and the worst response, A_min*. `max-mean` and
     `best-second` are its variants A_avg* and A_dts*; `variance`, `mean` and `uniform` (all prompts alike) are what
@@ -35,7 +35,8 @@ def informativeness(rewards: Any, metric: str = "max-min") -> float:
     """
     if metric not in METRICS:
         raise ValueError(f"metric {metric!r}: unknown; known: {', '.join(METRICS)}")
-    values = np.asarray(rewards, dtype=np.float64)
+    plain = rewards.detach().double().cpu() if hasattr(rewards, "detach") else rewards  # a tensor, without its graph
+    values = np.asarray(plain, dtype=np.float64)
     if values.ndim != 1 or len(values) < 2:
         raise ValueError(f"rewards: need those of at least two responses to a prompt, got shape {values.shape}")
     if not np.isfinite(values).all():

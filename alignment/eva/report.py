@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from importlib.resources import files
-from math import ceil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 from matplotlib.axes import Axes
 
@@ -19,23 +14,37 @@ from agents.rows import read_text
 from alignment.eva.creator import weights_of
 from alignment.eva.families import families, left_out
 from alignment.eva.record import Record, read_record
+from alignment.iterative.report import (
+    OPTIMISERS,
+    Points,
+    Row,
+    answers_rows,
+    cost_facts,
+    cost_rows,
+    counted,
+    inlined,
+    learned_rows,
+    learning_panels,
+    lineage_data,
+    measured_told,
+    of_sets,
+    page,
+    panels_by,
+    prompts_told,
+    short,
+)
 from alignment.lineage import read_lineage
-from alignment.report.curves import COLOURS, FAINT, INK, Panel, Series, element, inline, picture
-from alignment.report.page import POLICY, estimate, flattened, source_told
-from alignment.report.words import duration, how_many
+from alignment.report.curves import COLOURS, FAINT, INK, Panel, element, picture
+from alignment.report.page import flattened
+from alignment.report.words import how_many
 from sandbox.folders import write_whole
 
-Row = dict[str, Any]
-Points = Iterable[tuple[int, Any]]  # (iteration or step, number | estimate | None)
-
-OPTIMISERS = {"dpo": "DPO", "simpo": "SimPO", "sppo": "SPPO", "orpo": "ORPO"}
 CURRICULA = {
     "evolve": "the later ones evolved from informative ones",
     "sample": "the later ones informative ones again",
     "static": "the same in each",
     "fresh": "others in each",
 }
-ENDS = 4  # a training's first and last part are one of so many
 
 
 def write_report(folder: Path) -> None:
@@ -47,18 +56,8 @@ def write_report(folder: Path) -> None:
     record = read_record(folder, len(metrics["iterations"]))
     data, panels, learning = page_data(record, metrics, lineage), panels_of(metrics), learning_panels(record)
     (folder / "curves.png").write_bytes(picture([*panels, *learning], f"{data['name']}: eva"))
-    environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
-    )
-    page = environment.from_string((files("alignment.eva") / "page.html").read_text("utf-8"))
-    pieces = page.generate(
-        data=data,
-        curves=[*map(_inline, panels), *boxes(informativeness_of(record), metrics["metric"])],
-        learning=[*map(_inline, learning)],
-        policy=POLICY,
-        css=Markup((files("alignment.report") / "page.css").read_text("utf-8")),
-    )
-    write_whole(folder / "report.html", pieces)
+    curves = [*inlined(panels), *boxes(informativeness_of(record), metrics["metric"])]
+    write_whole(folder / "report.html", page("alignment.eva", data, curves=curves, learning=inlined(learning)))
 
 
 def page_data(record: Record, metrics: Mapping[str, Any], lineage: Mapping[str, Any]) -> Row:
@@ -74,31 +73,24 @@ def page_data(record: Record, metrics: Mapping[str, Any], lineage: Mapping[str, 
         "learning": learning_rows(record, metrics),
         "cost": cost_rows(metrics["cost"]),
         "options": list(flattened(record.settings)),
-        "sources": [(source["path"], source_told(source)) for source in lineage["sources"]],
-        "digests": [("rows", lineage["rows_digest"]), ("model", lineage["model_digest"])],
+        **lineage_data(lineage),
     }
 
 
 def sentence(metrics: Mapping[str, Any], lineage: Mapping[str, Any]) -> str:
     """What was trained on what."""
-    config, own, sets = lineage["config"], metrics["iterations"], _by_set(metrics["answers"][0])
-    sources = [_short(path) for path in config["sources"]]
-    again = f", {CURRICULA[metrics['curriculum']]}" if len(own) > 1 else ""
-    told = [
-        f"{_short(lineage['base_model'])}, trained by eva: {how_many(len(own), 'iteration')} of "
-        f"{how_many(own[0]['prompts'], 'prompt')} from {sources[0] if len(sources) == 1 else f'{len(sources)} sources'}"
-        f"{again}; {OPTIMISERS[metrics['optimiser']]} on the best and the worst of "
-        f"{how_many(config['responses'], 'response')} to each, as judge {metrics['judge']} rates them"
-    ]
-    if sets:
-        counts = " and ".join(f"{numbers['answers']} {kind}" for kind, numbers in sets.items())
-        told.append(f"{counts} prompts to measure on")
-    return "; ".join(told) + "."
+    again = f", {CURRICULA[metrics['curriculum']]}" if len(metrics["iterations"]) > 1 else ""
+    told = (
+        f"{short(lineage['base_model'])}, trained by eva: {prompts_told(metrics, lineage)}{again}; "
+        f"{OPTIMISERS[metrics['optimiser']]} on the best and the worst of "
+        f"{how_many(lineage['config']['responses'], 'response')} to each, as judge {metrics['judge']} rates them"
+    )
+    return "; ".join([told, *measured_told(metrics)]) + "."
 
 
 def facts(record: Record, metrics: Mapping[str, Any], lineage: Mapping[str, Any]) -> list[tuple[str, str]]:
     """(term, value) of what the training was, and what it cost."""
-    settings, cost = record.settings, cost_rows(metrics["cost"])[-1]
+    settings = record.settings
     found = [
         ("trained from", lineage["base_model"]),
         ("root of the model's line", lineage.get("root_model")),
@@ -108,30 +100,9 @@ def facts(record: Record, metrics: Mapping[str, Any], lineage: Mapping[str, Any]
         ("creator of prompts", settings.get("creator_model")),
         ("judge", " ".join(filter(None, [metrics["judge"], settings.get("judge_model")]))),
         ("optimiser", OPTIMISERS[metrics["optimiser"]]),
-        ("time of all phases", cost["time"]),
-        ("tokens read", cost["read"]),
-        ("tokens generated", cost["generated"]),
+        *cost_facts(metrics["cost"]),
     ]
     return [(term, str(value)) for term, value in found if value]
-
-
-def answers_rows(metrics: Mapping[str, Any]) -> list[dict[str, str]]:
-    """By iteration and set of prompts: what answers were worth, with intervals; changes are those since the start."""
-    return [
-        {
-            "iteration": str(row["iteration"]),
-            "prompts": f"{told['answers']} {kind}",
-            "unrated": "" if told["rated"] == told["answers"] else f"{told['answers'] - told['rated']} without reward",
-            "reward": _told(told["reward"]),
-            "change": _told(told.get("gain"), "+z.3f"),
-            "worst": _told(told["worst"]),
-            "worst_change": _told(told.get("worst_gain"), "+z.3f"),
-            "tokens": _told(told["tokens"], ".1f"),
-            "finished": _told(told["finished"], ".0%"),
-        }
-        for row in metrics["answers"]
-        for kind, told in _by_set(row).items()
-    ]
 
 
 def panels_of(metrics: Mapping[str, Any]) -> list[Panel]:
@@ -141,14 +112,10 @@ def panels_of(metrics: Mapping[str, Any]) -> list[Panel]:
     def of(key: str) -> Points:
         return [(row["iteration"], row[key]) for row in own]
 
-    def of_sets(key: str) -> dict[str, Points]:
-        kinds = dict.fromkeys(kind for row in answers for kind in _by_set(row))
-        return {kind: [(row["iteration"], row[kind][key]) for row in answers if kind in row] for kind in kinds}
-
     kept = [(row["iteration"], _kept_share(row["operators"])) for row in own]
     found: list[tuple[str, str, Mapping[str, Points]]] = [
-        ("reward of fresh answers", "mean reward", of_sets("reward")),
-        ("worst tenth of fresh answers", "mean reward", of_sets("worst")),
+        ("reward of fresh answers", "mean reward", of_sets(answers, "reward")),
+        ("worst tenth of fresh answers", "mean reward", of_sets(answers, "worst")),
         ("informativeness of prompts", metrics["metric"], {"mean": of("informativeness")}),
         ("best less worst reward of a prompt", "reward", {"max − min": of("max_min")}),
         (
@@ -159,29 +126,12 @@ def panels_of(metrics: Mapping[str, Any]) -> list[Panel]:
         ("length of prompts", "words", {"prompts": of("words")}),
         ("different word pairs of prompts", "share", {"prompts": of("distinct_2")}),
         ("spread of prompts", "mean of 1 − cosine", {"prompts": of("spread")}),
-        ("length of responses", "tokens", {"sampled": of("tokens"), **of_sets("tokens")}),
+        ("length of responses", "tokens", {"sampled": of("tokens"), **of_sets(answers, "tokens")}),
         ("evolved prompts that were kept", "share", {"kept": kept}),
     ]
     if metrics["metric"] == "max-min":
         del found[3]  # the same as its informativeness
-    return [*_panels(found, "iteration")]
-
-
-def learning_panels(record: Record) -> list[Panel]:
-    """Loss and accuracy of the trainings of all iterations, one behind the other."""
-    lines: list[tuple[int, Row]] = []
-    steps = 0
-    for iteration in record.iterations[1:]:
-        lines += [(steps + line["step"], line) for line in iteration.log]
-        steps += iteration.learned.get("steps", 0)
-    found = [
-        (title, unit, {title: [(step, line.get(key)) for step, line in lines]})
-        for title, unit, key in (
-            ("loss", "loss", "loss"),
-            ("training pairs in the right order", "share", "rewards/accuracies"),
-        )
-    ]
-    return [*_panels(found, "step of all iterations")]
+    return panels_by(found, "iteration")
 
 
 def informativeness_of(record: Record) -> dict[int, list[float]]:
@@ -216,7 +166,7 @@ def operators_rows(metrics: Mapping[str, Any]) -> list[Row]:
             "iteration": row["iteration"],
             "operator": name,
             **{what: told[what] for what in ("evolved", "kept", "met")},
-            "flaws": _counted(told["flaws"]),
+            "flaws": counted(told["flaws"]),
         }
         for row in metrics["iterations"]
         for name, told in row["operators"].items()
@@ -227,89 +177,14 @@ def learning_rows(record: Record, metrics: Mapping[str, Any]) -> list[Row]:
     """By iteration the pairs that its training met, how loss and accuracy went, and which responses were missing."""
     return [
         {
-            "iteration": each.number,
-            "pairs": own["pairs"],
-            "without": own["without_pair"],
-            "dropped": each.learned.get("dropped", "–"),
-            "steps": each.learned.get("steps", "–"),
-            "loss": _ends(each.log, "loss"),
-            "accuracy": _ends(each.log, "rewards/accuracies"),
-            "responses": own["responses"],
-            "missing": _counted({**own["failed"], "without reward": own["unrated"]}),
+            **learned,
+            **{"pairs": own["pairs"], "without": own["without_pair"], "responses": own["responses"]},
+            "missing": counted({**own["failed"], "without reward": own["unrated"]}),
         }
-        for each, own in zip(record.iterations[1:], metrics["iterations"], strict=True)
+        for learned, own in zip(learned_rows(record), metrics["iterations"], strict=True)
     ]
-
-
-def cost_rows(cost: Mapping[str, Mapping[str, float]]) -> list[dict[str, str]]:
-    """By phase, and at the end of all phases: time, calls and tokens."""
-    total: Counter[str] = Counter()
-    for counts in cost.values():
-        total.update(counts)
-    return [_cost(phase, counts) for phase, counts in [*cost.items(), ("all", total)]]
-
-
-def _cost(phase: str, counts: Mapping[str, float]) -> dict[str, str]:
-    def told(*names: str) -> str:
-        return f"{sum(counts.get(name, 0) for name in names):,.0f}"
-
-    return {
-        "phase": phase,
-        "time": duration(counts.get("seconds", 0.0)),
-        "calls": told("calls"),
-        "failures": told("failures"),
-        "read": told("prompt_tokens", "input_tokens"),
-        "generated": told("completion_tokens"),
-    }
-
-
-def _inline(panel: Panel) -> tuple[str, Markup]:
-    return panel.title, Markup(inline(panel))
-
-
-def _by_set(row: Mapping[str, Any]) -> dict[str, Row]:
-    """The numbers of an iteration's answers by the set of prompts."""
-    return {kind: numbers for kind, numbers in row.items() if kind != "iteration"}
 
 
 def _kept_share(operators: Mapping[str, Mapping[str, int]]) -> float | None:
     evolved = sum(told["evolved"] for told in operators.values())
     return sum(told["kept"] for told in operators.values()) / evolved if evolved else None
-
-
-def _panels(found: Iterable[tuple[str, str, Mapping[str, Points]]], by: str) -> Iterator[Panel]:
-    for title, unit, series in found:
-        drawn = tuple(each for name, points in series.items() for each in _series(name, points))
-        if drawn:
-            yield Panel(title, unit, drawn, by)
-
-
-def _series(name: str, points: Points) -> Iterator[Series]:
-    """The curve of what is known, where anything is."""
-    known = [(at, value) for at, value in points if value is not None]
-    if known:
-        yield Series(name, tuple(at for at, _ in known), tuple(_number(value) for _, value in known))
-
-
-def _counted(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{count} {what}" for what, count in counts.items() if count)
-
-
-def _ends(log: Sequence[Mapping[str, Any]], key: str) -> str:
-    """A number's mean in the first and in the last part of a training."""
-    values = [line[key] for line in log if line.get(key) is not None]
-    part = ceil(len(values) / ENDS)
-    return f"{fmean(values[:part]):.3f} → {fmean(values[-part:]):.3f}" if values else "–"
-
-
-def _number(found: Any) -> float:
-    return float(found["value"] or 0.0) if isinstance(found, Mapping) else float(found)
-
-
-def _told(found: Any, form: str = ".3f") -> str:
-    return "–" if found is None else estimate(found, form)
-
-
-def _short(name: str) -> str:
-    """A hub name or relative path as it is, of a whole path its end."""
-    return Path(name).name if Path(name).is_absolute() else name

@@ -50,7 +50,8 @@ def run_eva(options: AlignEvaOptions) -> Path:
     metrics = metrics_of(read_record(options.out, options.iterations), eva.encoder.encode)
     write_json(options.out / "metrics.json", metrics)
     write_report(options.out)
-    table_console().print(answers_table(metrics))
+    if course.measured:
+        table_console().print(answers_table(metrics))
     say(f"model {options.out}")
     return options.out
 

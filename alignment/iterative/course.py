@@ -26,7 +26,7 @@ from agents.prompts import STYLE
 from alignment import lineage
 from alignment.answers import Manner
 from alignment.arguments import training_arguments
-from alignment.checkpoints import FREE, Fingerprint, refuse_begun, require_same, started
+from alignment.checkpoints import FILE, FREE, Fingerprint, require_same, started
 from alignment.config import IteratedOptions
 from alignment.groups import checked, read_sources
 from alignment.iterative import sampling
@@ -35,6 +35,7 @@ from alignment.iterative.sampling import Judged, Quota
 from alignment.judge import observer_of, rating_by
 from alignment.phases import json_line, whole_rows
 from alignment.progress import PhaseProgress
+from alignment.report.words import how_many
 from alignment.trained import write_json
 from sandbox.console import say
 from sandbox.folders import refuse_used, write_whole
@@ -92,6 +93,8 @@ class Course:
             options={**settings, **resolved},
         )
         if options.resume:
+            if not (options.out / FILE).exists():
+                raise BadInput(f"--resume: {options.out} holds no training; leave --resume out to start one")
             require_same(options.out, begun)
             _require_none_further(options)
         return cls(options, measured, resolved, begun)
@@ -188,6 +191,8 @@ class Course:
         folder, began = self.folder(iteration), time.monotonic()
         learned = learn(folder / PAIRS, self.solver(iteration - 1), folder / MODEL, self.options)
         self.note(iteration, "learning", time.monotonic() - began, {"input_tokens": learned.input_tokens})
+        if learned.dropped:
+            say(f"iteration {iteration}: {how_many(learned.dropped, 'pair')} left out, whose prompt fills --max-length")
 
     def finish(self) -> None:
         """Put the last model at the folder's top, with what it was made of."""
@@ -209,7 +214,8 @@ def require_usable(options: IteratedOptions, observer: str) -> None:
         except ImportError as error:
             raise BadInput(f"training needs {package}: pip install 'social-sandbox[align]'") from error
     if not options.resume:
-        refuse_begun(options.out)
+        if (options.out / FILE).exists():
+            raise BadInput(f"{options.out}: holds a training; go on with --resume, or name another folder")
         refuse_used(options.out)
     arguments = training_arguments(options, method_of(options, options.model))
     if arguments.world_size > 1:

@@ -67,7 +67,7 @@ def answers_table(metrics: Mapping[str, Any]) -> Table:
     for row in metrics["answers"]:
         for kind, told in row.items():
             if kind != "iteration":
-                changes = [_told(told.get("gain"), "+.3f"), _told(told.get("worst_gain"), "+.3f")]
+                changes = [_told(told.get("gain"), "+z.3f"), _told(told.get("worst_gain"), "+z.3f")]
                 table.add_row(
                     str(row["iteration"]),
                     f"{told['answers']} {kind}",

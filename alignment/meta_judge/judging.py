@@ -55,7 +55,9 @@ SCORE_END, POINTS = "Score: ", ("0", "1", "2", "3", "4", "5")
 WINNER_END, SIDES = "Winner:", (" A", " B")
 
 # A number below zero, the first of a sum, of a range or of a list is no score.
-SCORE = re.compile(r"\bscore[^\w\n]{0,8}\s*(?<![-−])(\d+(?:\.\d+)?)(?!\w|[.,]\d|\s*[-–+]\s*\d)", re.IGNORECASE)
+SCORE = re.compile(
+    r"\bscore[^\w\n]{0,8}\s*(?<![-−])(\d+(?:\.\d+)?)(?!\w|[.,]\d|[^\S\n]*[-–+][^\S\n]*\d)", re.IGNORECASE
+)
 WINNER = re.compile(r"\bwinner\W{0,8}(?:judge?ment\W{1,4}|a\s+)?(A|B|tie|neither|both)\b", re.IGNORECASE)
 VERDICTS = {"a": 1, "b": -1}
 

@@ -64,10 +64,8 @@ def judge_pairs(
     for bout in verdicts:
         task, said, judged = by_id[bout["id"]]
         rows = judged["judgements"][str(bout["place"])]
-        places = sorted({place for verdict in bout["verdicts"] for place in (verdict["first"], verdict["second"])})
-        results = results_of(bout)
-        named = {(places.index(first), places.index(second)): result for (first, second), result in results.items()}
-        elo = elo_scores(battle_matrix(named, weights, len(places))).tolist()
+        strengths = strengths_of(bout, weights)
+        places, elo = list(strengths), list(strengths.values())
         pair = judge_pair(elo, [len(rows[place]["text"]) for place in places], max_judgement)
         if pair is None:
             continue
@@ -89,6 +87,13 @@ def results_of(bout: Mapping[str, Any]) -> dict[tuple[int, int], int]:
         for verdict in bout["verdicts"]
         if verdict["result"] is not None
     }
+
+
+def strengths_of(bout: Mapping[str, Any], weights: tuple[float, float]) -> dict[int, float]:
+    """The strength of each judgement of a bout by its place, where a win counts `weights` by its position."""
+    places = sorted({place for verdict in bout["verdicts"] for place in (verdict["first"], verdict["second"])})
+    results = {(places.index(i), places.index(j)): result for (i, j), result in results_of(bout).items()}
+    return dict(zip(places, elo_scores(battle_matrix(results, weights, len(places))).tolist(), strict=True))
 
 
 def weights_of(bouts: Sequence[Mapping[str, Any]]) -> tuple[float, float]:

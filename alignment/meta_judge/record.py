@@ -103,7 +103,7 @@ def agreement(scores: Sequence[Mapping[int, float]], ratings: Sequence[Sequence[
         "pairs": different,
         "ties": different - sum(map(len, decided)),
         "in_order": plain(pair_accuracy(ours, theirs)),
-        "in_order_decided": plain(_share(decided)),
+        "in_order_decided": plain(_mean(decided)),
         "spearman": plain(mean_estimate(_spearman(ours, theirs))),
     }
 
@@ -135,7 +135,7 @@ def verdict_biases(iteration: Iteration) -> Row:
         "verdicts": len(verdicts),
         "unread": sum(verdict["result"] is None for verdict in verdicts),
         "draws": sum(verdict["result"] == 0 for verdict in verdicts),
-        **{name: plain(_share(shares)) for name, shares in won.items()},
+        **{name: plain(_mean(shares)) for name, shares in won.items()},
         "weights": list(weights_of(iteration.verdicts)),
     }
 
@@ -173,7 +173,7 @@ def _numbers(iteration: Iteration) -> Row:
     every = [each for row in iteration.judgements for rows in row["judgements"].values() for each in rows]
     scores = [each["score"] for each in every if each["score"] is not None]
     kinds = [pair["kind"] for pair in iteration.pairs]
-    per_response = [score for row in iteration.judgements for score in scores_of(row).values()]
+    per_prompt = [[*scores_of(row).values()] for row in iteration.judgements]
     return {
         "iteration": iteration.number,
         "prompts": len(iteration.tasks),
@@ -183,7 +183,7 @@ def _numbers(iteration: Iteration) -> Row:
         "characters": fmean(len(reply["text"]) for reply in said) if said else None,
         "judgements": len(every),
         "unread": len(every) - len(scores),
-        "score": plain(mean_estimate(per_response)),
+        "score": plain(_mean(per_prompt)),
         "disagreement": _disagreement(iteration.judgements),
         "length_bias": length_bias(iteration),
         "meta_judge": verdict_biases(iteration) if iteration.verdicts else None,
@@ -223,7 +223,7 @@ def _spearman(ours: Sequence[Sequence[float]], theirs: Sequence[Sequence[float]]
     return [float(spearmanr(*pair).statistic) for pair in groups]
 
 
-def _share(groups: Sequence[Sequence[float]]) -> Estimate | None:
+def _mean(groups: Sequence[Sequence[float]]) -> Estimate | None:
     """The mean over all values of all groups, whose interval resamples groups."""
     kept = [group for group in groups if group]
     sums, counts = np.array([sum(group) for group in kept]), np.array([float(len(group)) for group in kept])

@@ -115,29 +115,37 @@ async def judged(
     judge_of: JudgeOf,
     quota: Quota,
     *,
+    calls: int,
     batch_invariant: bool,
     told: Told,
 ) -> list[Row]:
-    """The judgements of every distinct response, by its place."""
-    expected = sum(len(distinct(row)) for row in responses)
+    """The judgements of every distinct response, by its place, each response by so many `calls`."""
+    expected = calls * sum(len(distinct(row)) for row in responses)
 
     async def ask(numbered: tuple[int, tuple[str, Row]]) -> Row:
         number, (prompt, row) = numbered
         texts, places = texts_of(row), distinct(row)
-        calls = [Call(number, place, prompt, texts[place] or "") for place in places]
-        found = await asyncio.gather(*map(judge_of, calls))
+        found = await asyncio.gather(*(judge_of(Call(number, place, prompt, texts[place] or "")) for place in places))
         quota.require(expected)
         return {"id": row["id"], "judgements": {str(place): each for place, each in zip(places, found, strict=True)}}
 
     def failed(_: object, row: Mapping[str, Any]) -> bool:
-        return any(each["outcome"] != OK for judgements in row["judgements"].values() for each in judgements)
+        return any(map(_has_failed, (each for judgements in row["judgements"].values() for each in judgements)))
 
     items = [*enumerate(zip(prompts, responses, strict=True))]
     return await filled(path, items, ask, failed=failed, batch_invariant=batch_invariant, told=told)
 
 
+def _has_failed(judgement: Row) -> bool:
+    """Whether a call failed; an observer, who says nothing, fails where there is no score."""
+    return judgement["outcome"] != OK or ("text" not in judgement and judgement["score"] is None)
+
+
 def bouts(prompts: Sequence[str], responses: Sequence[Row], judgements: Sequence[Row]) -> list[Bout]:
-    """The response to each prompt that its judgements disagree on the most, with those that have a score."""
+    """The response to each prompt that its judgements disagree on the most, with those that have a score.
+
+    Of judgements in the same words the first, for none of them is the better one.
+    """
     found = []
     for prompt, said, row in zip(prompts, responses, judgements, strict=True):
         places = [int(place) for place in row["judgements"]]
@@ -146,9 +154,13 @@ def bouts(prompts: Sequence[str], responses: Sequence[Row], judgements: Sequence
         if uncertain is None:
             continue
         place = places[uncertain]
-        scored = {n: each for n, each in enumerate(row["judgements"][str(place)]) if each["score"] is not None}
-        texts = {n: each["text"] for n, each in scored.items()}
-        found.append(Bout(row["id"], prompt, place, texts_of(said)[place] or "", texts))
+        first: dict[str, int] = {}
+        for n, each in enumerate(row["judgements"][str(place)]):
+            if each["score"] is not None:
+                first.setdefault(each["text"], n)
+        if len(first) > 1:
+            texts = {n: text for text, n in first.items()}
+            found.append(Bout(row["id"], prompt, place, texts_of(said)[place] or "", texts))
     return found
 
 
@@ -164,7 +176,8 @@ async def met(
     told: Told,
 ) -> list[Row]:
     """The meta-judge's verdicts on every two judgements of a bout, in both orders: as written, or as expected."""
-    expected = sum(len(bout.judgements) * (len(bout.judgements) - 1) for bout in asked)
+    calls = 1 if by_text else 2  # where a verdict is expected, it is read by another one behind the reasoning
+    expected = calls * sum(len(bout.judgements) * (len(bout.judgements) - 1) for bout in asked)
 
     async def ask(numbered: tuple[int, Bout]) -> Row:
         number, bout = numbered
@@ -203,7 +216,7 @@ async def _read_behind(
     said = await answer(model, tuple(messages), manner, key)
     if said.text is None:
         return asdict(said), None
-    start = f"{reasoning(said.text, end)}\n\n{end}"
+    start = f"{reasoning(said.text, end)}\n\n{end}".lstrip()  # who begins with the end has no reasoning
     prompt = Prompt(replace(key, other=f"{key.other}:end"), tuple(messages), 1, 1.0, 1.0, 0, start, choices)
     try:
         reply = await model.complete(prompt)

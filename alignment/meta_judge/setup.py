@@ -52,6 +52,7 @@ class Meta:
         """The training that `options` describe, a new one or one to go on with. Raises BadInput."""
         _require_known("--judge", options.judge, (*OWN_JUDGES, *OBSERVERS))
         _require_known("--observer", options.observer, OBSERVERS)
+        _require_lessons(options)
         require_usable(options, options.observer)
         encoder = Encoder(encoder_folder(options.encoder))
         questions, measured = prompts_of(options, encoder)
@@ -69,11 +70,26 @@ class Meta:
 
     def turn(self, iteration: int) -> Turn:
         """What an iteration trains; behind the last row of the schedule all do as that one."""
-        rows = [dict(row) for row in self.options.schedule]
-        given: Any = rows[min(iteration, len(rows)) - 1]
-        turn = Turn(**given)
-        learns = turn.judge and self.options.meta and self.options.judge in OWN_JUDGES
-        return Turn(turn.actor, learns, turn.rho, turn.max_judgement)
+        return _turn(self.options, iteration)
+
+
+def _turn(options: AlignMetaJudgeOptions, iteration: int) -> Turn:
+    rows = [dict(row) for row in options.schedule]
+    given: Any = rows[min(iteration, len(rows)) - 1]
+    turn = Turn(**given)
+    learns = turn.judge and options.meta and options.judge in OWN_JUDGES
+    return Turn(turn.actor, learns, turn.rho, turn.max_judgement)
+
+
+def _require_lessons(options: AlignMetaJudgeOptions) -> None:
+    for iteration in range(1, options.iterations + 1):
+        turn = _turn(options, iteration)
+        if not (turn.actor or turn.judge):
+            row = min(iteration, len(options.schedule))
+            raise BadInput(
+                f"[[schedule]] row {row}: iteration {iteration} would learn nothing; give it actor = true, or "
+                "judge = true with --meta and a --judge that learns (text, expected)"
+            )
 
 
 def _require_known(flag: str, name: str, known: Sequence[str]) -> None:

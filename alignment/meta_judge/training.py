@@ -23,6 +23,7 @@ from alignment.iterative.sampling import responded
 from alignment.meta_judge import sampling
 from alignment.meta_judge.learned import actor_pairs, judge_pairs
 from alignment.meta_judge.record import metrics_of, read_record
+from alignment.meta_judge.report import write_report
 from alignment.meta_judge.setup import OWN_JUDGES, Meta, Turn
 from alignment.phases import written
 from alignment.trained import write_json
@@ -48,6 +49,7 @@ def run_meta_judge(options: AlignMetaJudgeOptions) -> Path:
     course.finish()
     metrics = metrics_of(read_record(options.out, options.iterations, [group.scores for group in meta.reference]))
     write_json(options.out / "metrics.json", metrics)
+    write_report(options.out)
     table_console().print(answers_table(metrics))
     say(f"model {options.out}")
     return options.out
@@ -57,7 +59,7 @@ def _opened(meta: Meta, iteration: int) -> AbstractAsyncContextManager[Panel]:
     """The model that begins an iteration, who measures it, and an observer who judges in its place, if any."""
     options = meta.options
     observers = [options.observer] + [options.judge] * (options.judge not in OWN_JUDGES)
-    calls = meta.size * options.responses * options.judgements
+    calls = meta.size * options.responses * options.judgements  # an expected score's second call waits for its first
     return meta.course.panel([meta.course.solver(iteration - 1)], observers, calls)
 
 
@@ -85,6 +87,7 @@ async def _measure(meta: Meta, iteration: int, panel: Panel) -> None:
                 rows,
                 _judge(meta, iteration, panel),
                 panel.quota,
+                calls=_judge_calls(meta),
                 batch_invariant=_judge_invariant(meta, iteration, panel),
                 told=told,
             )
@@ -106,6 +109,7 @@ async def _sampled(meta: Meta, iteration: int) -> None:
                 responses,
                 _judge(meta, iteration - 1, panel),
                 panel.quota,
+                calls=_judge_calls(meta),
                 batch_invariant=_judge_invariant(meta, iteration - 1, panel),
                 told=told,
             )
@@ -171,6 +175,12 @@ def _judge(meta: Meta, iteration: int, panel: Panel) -> sampling.JudgeOf:
     return by(_model(meta, iteration, panel), manner, options.judgements, iteration)
 
 
+def _judge_calls(meta: Meta) -> int:
+    """How many calls judge a response: an expected score is read by another one behind the reasoning."""
+    judge, count = meta.options.judge, meta.options.judgements
+    return {"text": count, "expected": 2 * count}.get(judge, 1)
+
+
 def _judge_invariant(meta: Meta, iteration: int, panel: Panel) -> bool:
     if meta.options.judge not in OWN_JUDGES:
         return panel.observers[meta.options.judge].batch_invariant
@@ -185,8 +195,10 @@ def _no_pairs(folder: Path, turn: Turn, judgements: Sequence[Row]) -> str:
     """Why an iteration has nothing to learn from."""
     every = [each for row in judgements for rows in row["judgements"].values() for each in rows]
     unread = sum(each["score"] is None for each in every)
+    distinct = sum(len(row["judgements"]) for row in judgements)
     wanted = " and ".join(["responses"] * turn.actor + ["judgements"] * turn.judge) or "nothing, by its schedule"
     return (
         f"{folder}: no pair to learn from (wanted: {wanted}); no score could be read from {unread} of {len(every)} "
-        "judgements; sample more, or choose --judge expected, an observer as --judge, or a stronger model"
+        f"judgements of {distinct} distinct responses to {len(judgements)} prompts; sample more, or choose --judge "
+        "expected, an observer as --judge, or a stronger model"
     )

@@ -50,13 +50,21 @@ class Record:
 
 
 def read_record(folder: Path) -> Record:
-    """The training that wrote `folder`. Raises BadInput where it is none, or one of a version that told less."""
+    """The training that wrote `folder`.
+
+    Raises BadInput where it is none, of a version that told less, or one that made its own data.
+    """
     lineage = read_lineage(folder)
     path = folder / "metrics.json"
     try:
         metrics = json.loads(read_text(path))
     except json.JSONDecodeError as error:
         raise BadInput(f"{path} line {error.lineno}: not valid JSON ({error.msg}); train again") from error
+    if "method" in metrics and metrics["method"] not in NAMES:
+        raise BadInput(
+            f"{folder}: trained by {metrics['method']} on data that it made itself, which no other training has; look "
+            "at its report.html, or compare models by align evaluate MODEL --against MODEL"
+        )
     missing = [part for part in PARTS if part not in metrics]
     if missing:
         raise BadInput(f"{path}: tells no {missing[0]!r}; an older version wrote it; train again")

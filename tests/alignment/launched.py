@@ -1,10 +1,10 @@
 """The command `align` as `accelerate launch` starts it in tests.
 
-Questions are all different to it; to `align eva` they are as far as their words are. With $PRETEND_GPUS its processes
-on the CPU count as GPUs: accelerate divides a model by FSDP on such only, though PyTorch does it through gloo as well.
-With $KILLED the first process is killed for real: "step 5" is in the middle of the step after the fifth, "saving 4"
-while the checkpoint after the fourth is written; of eva, "iteration-1/responses 5" is in the middle of the line after
-the fifth, "before iteration-2/rewards" when that phase begins.
+Questions are all different to it; to `align eva` and `align meta-judge` they are as far as their words are. With
+$PRETEND_GPUS its processes on the CPU count as GPUs: accelerate divides a model by FSDP on such only, though PyTorch
+does it through gloo as well. With $KILLED the first process is killed for real: "step 5" is in the middle of the step
+after the fifth, "saving 4" while the checkpoint after the fourth is written; of those two, "iteration-1/responses 5" is
+in the middle of the line after the fifth, "before iteration-2/rewards" when that phase begins.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def doomed(moment: str) -> None:
 
 
 def doomed_phase(moment: str) -> None:
-    """Have this process killed at that moment, in a phase of eva or before it."""
+    """Have this process killed at that moment, in a phase or before it."""
     kind, which = moment.split()
     write_whole, append_rows = phases.write_whole, phases.append_rows
 
@@ -76,17 +76,18 @@ def doomed_phase(moment: str) -> None:
 
 
 def with_words() -> None:
-    """Have `align eva` count words, and ask for few rows at once."""
+    """Have trainings by iterations count words, and ask for few rows at once."""
     from alignment import judge
-    from alignment.eva import setup
+    from alignment.eva import setup as eva
+    from alignment.meta_judge import setup as meta_judge
 
-    setup.Encoder = judge.Encoder = Words  # type: ignore[assignment,misc]
+    eva.Encoder = meta_judge.Encoder = judge.Encoder = Words  # type: ignore[assignment,misc]
     phases.PORTION = 3
 
 
 if __name__ == "__main__":
     held_out.Encoder = OneHot  # type: ignore[assignment,misc]
-    if sys.argv[1:2] == ["eva"]:
+    if sys.argv[1:2] in (["eva"], ["meta-judge"]):
         with_words()
     if "PRETEND_GPUS" in os.environ:
         pretend()

@@ -202,6 +202,7 @@ def test_equal_trainings_have_equal_pages(tmp_path: Path) -> None:
         ("metrics.json", None, "metrics.json: no such file"),
         ("metrics.json", '{"data": {}}', "metrics.json: tells no 'method'; an older version wrote it; train again"),
         ("metrics.json", "{", "metrics.json line 1: not valid JSON"),
+        ("metrics.json", '{"method": "eva"}', "aligned: trained by eva on data that it made itself"),
         ("align.toml", "a =", "align.toml: not valid TOML"),
         ("trainer_log.jsonl", "{\n", "trainer_log.jsonl line 1: not valid JSON"),
         ("stability.jsonl", None, "stability.jsonl: no such file"),

@@ -28,7 +28,17 @@ def test_every_metric_is_worked():
     assert list(WORKED) == list(METRICS)
 
 
-@pytest.mark.parametrize("given", [REWARDS, tuple(REWARDS), np.array(REWARDS, np.float32), torch.tensor(REWARDS)])
+GIVEN = (
+    REWARDS,
+    tuple(REWARDS),
+    np.array(REWARDS, np.float32),
+    torch.tensor(REWARDS),
+    torch.tensor(REWARDS, dtype=torch.bfloat16),
+    torch.tensor(REWARDS, requires_grad=True),
+)
+
+
+@pytest.mark.parametrize("given", GIVEN)
 @pytest.mark.parametrize("metric", WORKED)
 def test_worked_by_hand_in_lists_arrays_and_tensors(metric, given):
     found = informativeness(given, metric)

@@ -247,6 +247,7 @@ def test_every_optimiser_moves_the_model(eva, tmp_path, judging_model, optimiser
     losses = [row["loss"] for row in rows(tmp_path / "trained/iteration-1/model/trainer_log.jsonl")]
     assert len(losses) == 12 and fmean(losses[-3:]) < fmean(losses[:3])  # of the last pass and of the first one
     assert not (tmp_path / "trained/iteration-0/answers.jsonl").exists(), "nothing is held out, so nothing is asked"
+    assert "after iteration" not in done.out
 
 
 def test_rewards_by_another_rating_and_parents_chosen_greedily(eva, tmp_path):
@@ -282,6 +283,18 @@ def test_prompts_of_a_run_are_its_questions_and_hard_ones_are_never_trained_on(e
     assert "8 prompts, 5 of them an iteration; measured on 0 held-out and 2 hard ones" in done.err
     met = {row["text"] for row in rows(tmp_path / "trained/iteration-1/prompts.jsonl")}
     assert len(met) == 5 and met <= set(PROMPTS[4:])
+
+
+def test_prompts_that_leave_no_room_for_a_response_are_left_out_and_told(eva, tmp_path):
+    long = [f"{prompt} {'And then? ' * 90}" for prompt in PROMPTS[:4]]
+    (tmp_path / "long.txt").write_text("\n".join([*long, *PROMPTS[4:]]))
+    done = eva("long.txt", iterations=1, test_share=0, max_length=160)
+    assert done.code == 0, done.err
+    asked = [row["query"][-1]["content"] for row in rows(tmp_path / "trained/iteration-1/pairs.jsonl")]
+    left_out = [text for text in asked if len(text) > 500]
+    assert len(left_out) > 1 and f"iteration 1: {len(left_out)} pairs left out, whose prompt fills" in done.err
+    learned = json.loads((tmp_path / "trained/iteration-1/model/learned.json").read_text())
+    assert learned["dropped"] == len(left_out)
 
 
 # The same again, and more of it.
@@ -335,7 +348,7 @@ def test_another_training_is_not_gone_on_with(eva, tmp_path, judging_model):
         assert kept(tmp_path / "trained") == before
         return line
 
-    assert "go on with --resume, or remove the folder" in refused()
+    assert "trained: holds a training; go on with --resume, or name another folder" in refused()
     assert "begun with --responses 3, not --responses 4; give it that again" in refused(responses=4, resume=True)
     assert "begun with --curriculum static, not --curriculum evolve" in refused(curriculum="evolve", resume=True)
     assert "--iterations 1: trained has begun 2; name as many, or more" in refused(iterations=1, resume=True)
@@ -363,7 +376,7 @@ def test_another_training_is_not_gone_on_with(eva, tmp_path, judging_model):
         ([], {"gamma": 0.5}, "--gamma: dpo has none; leave it out, or choose --optimiser simpo"),
         ([], {"config": "trainer.toml"}, "[trainer]: unknown key 'warmup'"),
         ([], {"operators": "nothing.toml"}, "nothing.toml: no such file"),
-        ([], {"resume": True}, "trained holds no training that was stopped; leave --resume out"),
+        ([], {"resume": True}, "--resume: trained holds no training; leave --resume out to start one"),
         ([], {"creator_model": "nobody"}, "--model nobody: no --server lists it"),
         ([], {"model": "nobody"}, "nobody"),
         ([], {"judge": "reward-model:nothing"}, "nothing"),
