@@ -25,10 +25,9 @@ def pairs_of(
     from alignment.preferences import best_worst  # with TRL, which takes seconds, and may be missing
 
     for task, said, rated in zip(tasks, responses, rewards, strict=True):
-        places = best_worst(rated["rewards"], tie=delta)
-        if places is None:
+        places, texts = best_worst(rated["rewards"], tie=delta), texts_of(said)
+        if places is None or texts[places[0]] == texts[places[1]]:  # a judge may rate the same words a little apart
             continue
-        texts = texts_of(said)
         yield {
             "id": task.id,
             "query": [asdict(turn) for turn in chat_of(task.text, system)],

@@ -18,6 +18,7 @@ from alignment.config import AlignEvaOptions
 from alignment.eva import sampling
 from alignment.eva.creator import evolved_rows, evolved_tasks, parents_of, repeated, weights_of
 from alignment.eva.curriculum import evolutions, next_tasks
+from alignment.eva.operators import SHIPPED
 from alignment.eva.record import metrics_of, read_record
 from alignment.eva.report import write_report
 from alignment.eva.setup import Eva
@@ -29,6 +30,7 @@ from alignment.iterative.sampling import responded
 from alignment.phases import whole_rows, written
 from alignment.trained import write_json
 from sandbox.console import say, table_console
+from sandbox.folders import write_whole
 
 
 def run_eva(options: AlignEvaOptions) -> Path:
@@ -75,6 +77,7 @@ async def _sampled(eva: Eva, iteration: int) -> None:
     options, course, folder = eva.options, eva.course, eva.course.folder(iteration)
     async with _opened(eva, iteration) as panel:
         course.begin()
+        write_whole(options.out / "operators.toml", (options.operators or SHIPPED).read_text("utf-8"))
         solver = panel.models[course.solver(iteration - 1)]
         await course.answer(iteration - 1, panel, options.judge)
         tasks = await _tasks(eva, iteration, panel)
@@ -158,8 +161,8 @@ async def _evolved(
     say(f"iteration {iteration}: {kept} of {len(made)} evolved prompts kept, {flaws_told(made)}")
     if not kept:
         raise BadInput(
-            f"{folder}: none of {len(made)} evolved prompts can be used ({flaws_told(made)}); give a better "
-            "--creator-model, or other --operators"
+            f"{folder}: none of {len(made)} evolved prompts can be used ({flaws_told(made)}); begin anew, to another "
+            "--out, with a better --creator-model or other --operators"
         )
     return written(folder / "evolved.jsonl", lambda: made)
 

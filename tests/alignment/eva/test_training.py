@@ -419,7 +419,7 @@ def test_where_no_evolution_can_be_used_it_says_why(eva, tmp_path):
         'start = "{prompt}"', "start = '\"'"
     ))  # fmt: skip
     told = eva(prompt_tokens=2).refused
-    assert "evolved prompts can be used (" in told and "give a better --creator-model" in told
+    assert "evolved prompts can be used (" in told and "with a better --creator-model" in told
 
 
 # A server that fails.
