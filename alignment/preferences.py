@@ -23,7 +23,7 @@ from trl import DPOConfig
 
 from agents.errors import BadInput
 from alignment.baselines import DEFAULTS, IGNORED, PairsTrainer
-from alignment.methods import SCHEDULE, Lesson, Method
+from alignment.methods import Lesson, Method
 from alignment.weights import whole_model
 
 PairRow = Mapping[str, Sequence[int]]  # token ids: `prompt_ids`, `chosen_ids`, `rejected_ids`
@@ -230,6 +230,6 @@ def optimiser_method(
         trainer,
         learning_rate=optimiser.learning_rate,
         models=("policy", "reference") if compares else ("policy",),
-        defaults=DEFAULTS | SCHEDULE,
+        defaults=DEFAULTS | {"lr_scheduler_type": "cosine"},  # without warm-up: an iteration may have one step only
         flags={"loss_type": "optimiser"},
     )

@@ -156,15 +156,17 @@ def test_judgements_without_a_score_leave_the_others_in_their_places():
     assert pair["responses"] == ["judgement 0.2", "judgement 0.3"]
 
 
-def test_a_win_in_a_position_that_always_wins_counts_less_by_all_bouts():
-    judgements = [judged("1-1", _0=[4, 2]), judged("1-2", _0=[5, 1])]
+def test_a_win_in_the_position_that_wins_more_often_in_all_bouts_counts_less():
+    judgements = [judged("1-1", _0=[4, 2]), judged("1-2", _0=[5, 1, 1])]
     responses = [said("1-1", "Yes."), said("1-2", "Hum.")]
-    # In the first bout both win when they are shown first; in the second 1 does so, and once from behind.
-    leaning, decided = bout("1-1", 0, _01=1, _10=1), bout("1-2", 0, _01=-1, _10=1)
+    # Three wins of four are those of the one shown first: ω1 = ¼, ω2 = ¾. 0 beats 2 from there, 1 does so from behind.
+    leaning, decided = bout("1-1", 0, _01=1, _10=1), bout("1-2", 0, _02=1, _21=-1)
     found = pairs_of_judge([leaning, decided], judgements, responses, tasks=(FIRST, SECOND))
-    assert [(pair["id"], pair["responses"]) for pair in found] == [("1-2", ["judgement 0.1", "judgement 0.0"])]
-    # Alone, a single win in the only position that ever won counts nothing.
-    assert pairs_of_judge([leaning], judgements, responses, tasks=(FIRST, SECOND)) == []
+    assert [(pair["id"], pair["responses"]) for pair in found] == [("1-2", ["judgement 0.1", "judgement 0.2"])]
+    # Alone, each position wins once: 0 and 1 are as strong.
+    (alone,) = pairs_of_judge([decided], judgements, responses, tasks=(FIRST, SECOND))
+    assert alone["responses"] == ["judgement 0.0", "judgement 0.2"]
+    assert alone["scores"][0] < found[0]["scores"][0]
 
 
 @pytest.mark.parametrize("results", [{}, {"_01": None, "_10": None}, {"_01": 0, "_10": 0}, {"_01": 1, "_10": 1}])

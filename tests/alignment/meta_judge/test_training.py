@@ -525,8 +525,11 @@ def test_a_judge_that_fails_too_much_stops_the_training_and_is_asked_again(meta,
 def test_a_single_call_that_fails_is_within_the_quota_and_leaves_its_outcome(meta, tmp_path, tiny_judge, server):
     server.behaviour.models = (str(tiny_judge),)
     server.behaviour.faults = fails("Award this", lambda number: number == 3)
-    done = meta(server=server.url, iterations=1, prompts=4, judgements=2)
+    done = meta(server=server.url, prompts=4, judgements=2)
     assert done.code == 0, done.err
+    asked = [body for body in server.counters.bodies if "Award this" in body["messages"][0]["content"]]
+    # Reasoning is asked for first; behind that which failed no score is read.
+    assert len(asked) == 2 * 4 * 3 * 2 - 1, "in the second iteration another model judges: what the first one became"
     every = [each for *_, judged in phases(tmp_path / "trained", 1) for some in judged.values() for each in some]
     (missing,) = [each for each in every if each["outcome"] != "ok"]
     assert (missing["outcome"], missing["score"], missing["text"]) == ("refused", None, None)
