@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import import_module
 
 from sandbox.cli import Command, run_command, subcommand
 from sandbox.config import load
@@ -13,103 +14,43 @@ def align() -> None:
     run_command("align", lambda argv: subcommand("align", ALIGN, argv))
 
 
-def _train(options: str, method: str) -> Command:
-    """The command that trains by a method, whose options have that name in `alignment.config`."""
+def _command(name: str, options: str, module: str, function: str) -> Command:
+    """The command `name`: its options by their name in `alignment.config`, and what runs it, where it stands.
+
+    That may import torch, and so not before the options are read.
+    """
 
     def run(argv: Sequence[str]) -> int:
         from alignment import config
 
-        given = load(getattr(config, options), argv, prog=f"align {method}")
-        from alignment.training import run_training  # imports torch: not before the options are read
-
-        run_training(given)
-        return 0
+        given = load(getattr(config, options), argv, prog=f"align {name}")
+        code = getattr(import_module(f"alignment.{module}"), function)(given)
+        return code if isinstance(code, int) else 0
 
     return run
 
 
-def _reward_model(argv: Sequence[str]) -> int:
-    from alignment.config import AlignRewardModelOptions
-
-    options = load(AlignRewardModelOptions, argv, prog="align reward-model")
-    from alignment.reward_model.training import run_reward_model  # imports torch: not before the options are read
-
-    run_reward_model(options)
-    return 0
-
-
-def _eva(argv: Sequence[str]) -> int:
-    from alignment.config import AlignEvaOptions
-
-    options = load(AlignEvaOptions, argv, prog="align eva")
-    from alignment.eva.training import run_eva  # imports torch: not before the options are read
-
-    run_eva(options)
-    return 0
-
-
-def _meta_judge(argv: Sequence[str]) -> int:
-    from alignment.config import AlignMetaJudgeOptions
-
-    options = load(AlignMetaJudgeOptions, argv, prog="align meta-judge")
-    from alignment.meta_judge.training import run_meta_judge  # imports torch: not before the options are read
-
-    run_meta_judge(options)
-    return 0
-
-
-def _check(argv: Sequence[str]) -> int:
-    from alignment.config import AlignCheckOptions
-
-    options = load(AlignCheckOptions, argv, prog="align check")
-    from alignment.check import run_check
-
-    run_check(options)
-    return 0
-
-
-def _compare(argv: Sequence[str]) -> int:
-    from alignment.config import AlignCompareOptions
-
-    options = load(AlignCompareOptions, argv, prog="align compare")
-    from alignment.compare import run_compare
-
-    run_compare(options)
-    return 0
-
-
-def _evaluate(argv: Sequence[str]) -> int:
-    from alignment.config import AlignEvaluateOptions
-
-    options = load(AlignEvaluateOptions, argv, prog="align evaluate")
-    from alignment.evaluate import run_evaluate  # imports torch: not before the options are read
-
-    run_evaluate(options)
-    return 0
-
-
-def _verify(argv: Sequence[str]) -> int:
-    from alignment.config import AlignVerifyOptions
-
-    options = load(AlignVerifyOptions, argv, prog="align verify")
-    from alignment.lineage import run_verify
-
-    return run_verify(options)
-
-
 ALIGN: dict[str, tuple[str, Command]] = {
-    "stable": (
-        "train a model on groups of rated answers by Stable Alignment",
-        _train("AlignStableOptions", "stable"),
-    ),
-    "sft": ("a baseline: fine-tune on the best answers", _train("AlignSftOptions", "sft")),
-    "dpo": ("a baseline: DPO or IPO on pairs of answers", _train("AlignDpoOptions", "dpo")),
-    "rloo": ("a baseline: reinforcement by a judge of fresh answers", _train("AlignRlooOptions", "rloo")),
-    "reward-model": ("train a model that rates answers, to judge and to reinforce by", _reward_model),
-    "eva": ("train a model on its own answers to prompts that evolve with it", _eva),
-    "meta-judge": ("train a model as actor and judge by its own judgements of judgements", _meta_judge),
-    "evaluate": ("measure a model on what it was not trained on, beside another", _evaluate),
-    "compare": ("trainings side by side: quality, stability and cost", _compare),
-    "verify": ("check what a trained model was made of, back to the transcripts", _verify),
-    "check": ("show what a trainer would read, with one example", _check),
-}
+    name: (summary, _command(name, *where))
+    for name, summary, *where in (
+        ("stable", "train a model on groups of rated answers by Stable Alignment",
+         "AlignStableOptions", "training", "run_training"),
+        ("sft", "a baseline: fine-tune on the best answers", "AlignSftOptions", "training", "run_training"),
+        ("dpo", "a baseline: DPO or IPO on pairs of answers", "AlignDpoOptions", "training", "run_training"),
+        ("rloo", "a baseline: reinforcement by a judge of fresh answers",
+         "AlignRlooOptions", "training", "run_training"),
+        ("reward-model", "train a model that rates answers, to judge and to reinforce by",
+         "AlignRewardModelOptions", "reward_model.training", "run_reward_model"),
+        ("eva", "train a model on its own answers to prompts that evolve with it",
+         "AlignEvaOptions", "eva.training", "run_eva"),
+        ("meta-judge", "train a model as actor and judge by its own judgements of judgements",
+         "AlignMetaJudgeOptions", "meta_judge.training", "run_meta_judge"),
+        ("evaluate", "measure a model on what it was not trained on, beside another",
+         "AlignEvaluateOptions", "evaluate", "run_evaluate"),
+        ("compare", "trainings side by side: quality, stability and cost",
+         "AlignCompareOptions", "compare", "run_compare"),
+        ("verify", "check what a trained model was made of, back to the transcripts",
+         "AlignVerifyOptions", "lineage", "run_verify"),
+        ("check", "show what a trainer would read, with one example", "AlignCheckOptions", "check", "run_check"),
+    )
+}  # fmt: skip

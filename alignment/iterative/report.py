@@ -10,11 +10,10 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, Protocol, TypeAlias
 
-import jinja2
 from markupsafe import Markup
 
 from alignment.report.curves import Panel, Series, inline
-from alignment.report.page import POLICY, estimate, source_told
+from alignment.report.page import POLICY, estimate, source_told, template
 from alignment.report.words import duration, how_many
 
 Row = dict[str, Any]
@@ -50,12 +49,8 @@ class Record(Protocol):
 
 def page(package: str, data: Row, **pictures: Sequence[tuple[str, Markup]]) -> Iterator[str]:
     """The page of a package, piece by piece. What models said reaches it by autoescape, as text only."""
-    environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
-    )
     css = Markup((files("alignment.report") / "page.css").read_text("utf-8"))
-    template = environment.from_string((files(package) / "page.html").read_text("utf-8"))
-    return template.generate(data=data, policy=POLICY, css=css, **pictures)
+    return template(package, "alignment.iterative").generate(data=data, policy=POLICY, css=css, **pictures)
 
 
 def inlined(panels: Iterable[Panel]) -> list[tuple[str, Markup]]:

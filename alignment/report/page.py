@@ -24,16 +24,26 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-a
 
 def page(record: Record, panels: Sequence[Panel], distributions: Sequence[Distribution]) -> Iterator[str]:
     """The page, piece by piece. Names and questions reach it by autoescape, as text only."""
-    environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
-    )
-    return environment.from_string(_text("page.html")).generate(
+    return template().generate(
         data=page_data(record),
         curves=[(panel.title, Markup(inline(panel))) for panel in panels],
         distributions=[(each.caption, Markup(inline_of(each))) for each in distributions],
         policy=POLICY,
         css=Markup(_text("page.css")),
     )
+
+
+def template(*packages: str) -> jinja2.Template:
+    """The `page.html` of the first of `packages`, whose parts stand in any of them and here; it escapes all text."""
+    loaders = [jinja2.PackageLoader(package, ".") for package in (*packages, "alignment.report")]
+    environment = jinja2.Environment(
+        loader=jinja2.ChoiceLoader(loaders),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    return environment.get_template("page.html")
 
 
 def page_data(record: Record) -> dict[str, Any]:
