@@ -181,7 +181,7 @@ class IteratedOptions(StepOptions):
     )
     beta: Number | None = Field(None, gt=0, description="β of the optimiser, λ of orpo (as published, see docs/eva.md)")
     gamma: Number | None = Field(None, ge=0, description="γ of simpo, the margin that it wants between rewards (1)")
-    delta: Number = Field(0.0, ge=0, description="a best and a worst reward this near make no pair, on a scale of 1–7")
+    delta: Number = Field(0.0, ge=0, description="responses whose rewards are this near make no pair")
 
     hard: Path | None = Field(None, description="file of harder prompts to measure on, never trained on")
     answers: int = Field(

@@ -26,9 +26,18 @@ def scores_of(judgements: Mapping[str, Any]) -> dict[int, float]:
 
 
 def actor_pairs(
-    tasks: Sequence[Task], responses: Sequence[Row], judgements: Sequence[Row], *, system: str, rho: float
+    tasks: Sequence[Task],
+    responses: Sequence[Row],
+    judgements: Sequence[Row],
+    *,
+    system: str,
+    rho: float,
+    delta: float = 0.0,
 ) -> Iterator[Row]:
-    """A group of two responses for each task that has a pair, the chosen one first, as `align dpo` reads them."""
+    """A group of two responses for each task that has a pair, the chosen one first, as `align dpo` reads them.
+
+    Two whose scores are within `delta` of each other are none.
+    """
     for task, said, judged in zip(tasks, responses, judgements, strict=True):
         scores = scores_of(judged)
         places = list(scores)
@@ -37,6 +46,8 @@ def actor_pairs(
         if pair is None:
             continue
         chosen = [places[place] for place in pair]
+        if scores[chosen[0]] - scores[chosen[1]] <= delta:
+            continue
         yield {
             "id": task.id,
             "kind": "actor",

@@ -116,7 +116,8 @@ async def _sampled(meta: Meta, iteration: int) -> None:
         verdicts = await _verdicts(meta, iteration, tasks, responses, judgements, panel) if turn.judge else []
     made: list[Row] = []
     if turn.actor:
-        made += actor_pairs(tasks, responses, judgements, system=course.system, rho=turn.rho)
+        delta = meta.options.delta
+        made += actor_pairs(tasks, responses, judgements, system=course.system, rho=turn.rho, delta=delta)
     made += judge_pairs(tasks, responses, judgements, verdicts, max_judgement=turn.max_judgement)
     if not made:
         raise BadInput(_no_pairs(folder, turn, judgements))

@@ -99,6 +99,15 @@ def test_an_actors_pair_is_a_group_of_the_chosen_and_the_rejected_response():
     }
 
 
+def test_scores_within_delta_make_no_pair():
+    responses, judgements = [said("1-1", "Yes.", "No.")], [judged("1-1", _0=[2.5], _1=[3.0])]
+
+    def pairs(delta):
+        return [pair["id"] for pair in actor_pairs((FIRST,), responses, judgements, system="", rho=0.0, delta=delta)]
+
+    assert (pairs(0.0), pairs(0.25), pairs(0.5)) == (["1-1"], ["1-1"], [])
+
+
 def test_lengths_are_those_of_the_texts_in_characters():
     responses = [said("1-1", "Yes, you may do it.", "Yes.", "Perhaps", "Nothing of it.", "No.")]
     judgements = [judged("1-1", _0=[5], _1=[4.5], _2=[3], _3=[1.5], _4=[1])]
