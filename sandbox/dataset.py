@@ -17,28 +17,22 @@ import jinja2
 
 from agents.errors import BadInput
 from agents.language_model import Message
+from sandbox.copies import Form, form_of, near_copies
 from sandbox.folders import appearing
 from sandbox.responses import CriticScore, GroupType, Response, ScoreBy, Scoring, responses_of
 from sandbox.responses import Origin as Origin
 from sandbox.split import TEST_SHARE
 from sandbox.split import split as split
-from sandbox.texts import runs_of, words_of
 from sandbox.transcript import Transcript, read_worlds
 
 if TYPE_CHECKING:
     from memory.encoder import Encoder  # importing it takes seconds, and reading groups needs none
-
-# Share of word pairs that two responses have in common (Jaccard) from which they are near-copies: at 0.9 one word
-# changed inside forty, or one added to thirty. Word pairs rather than words, so that an added "not" weighs.
-NEAR_COPY = 0.9
 
 # Ratings closer than this count as equal: no pair is made of them.
 TIE = 0.25
 
 GROUP_TYPES: tuple[GroupType, ...] = get_args(GroupType)
 CARD_MARK = "social-sandbox"  # a tag of the card: a folder that carries it is ours to replace
-
-_Form = tuple[str, frozenset[tuple[str, ...]]]  # a text without case and punctuation, and its word pairs
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,22 +266,12 @@ def _shortened(row: dict[str, Any]) -> dict[str, Any]:
 
 def _without_near_copies(responses: Sequence[Response]) -> list[Response]:
     """The responses without those that nearly repeat an earlier one."""
-    kept: list[tuple[Response, _Form]] = []
+    kept: list[tuple[Response, Form]] = []
     for response in responses:
-        form = _form(response.text)
-        if not any(_near(form, earlier) for _, earlier in kept):
+        form = form_of(response.text)
+        if not any(near_copies(form, earlier) for _, earlier in kept):
             kept.append((response, form))
     return [response for response, _ in kept]
-
-
-def _form(text: str) -> _Form:
-    words = words_of(text)
-    return " ".join(words) or text.strip(), frozenset(runs_of(words, 2))
-
-
-def _near(one: _Form, other: _Form) -> bool:
-    shared, either = len(one[1] & other[1]), len(one[1] | other[1])
-    return one[0] == other[0] or (either > 0 and shared / either >= NEAR_COPY)
 
 
 def _group(responses: Sequence[Response], type: GroupType) -> Group:

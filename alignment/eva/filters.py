@@ -10,8 +10,8 @@ from itertools import chain
 import numpy as np
 
 from sandbox.compare.diversity import Encode
-from sandbox.dataset import NEAR_COPY
-from sandbox.texts import runs_of, words_of
+from sandbox.copies import form_of, near_copies
+from sandbox.texts import words_of
 
 FLAWS = ("empty", "cut off", "too short", "too long", "unanswerable", "off topic", "copy")
 
@@ -51,28 +51,6 @@ class Candidate:
     parent: str
     text: str | None
     cut: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Form:
-    """A text without case and punctuation, and its word pairs."""
-
-    words: str
-    pairs: frozenset[tuple[str, ...]]
-
-
-def form_of(text: str) -> Form:
-    """What `near_copies` compares of a text."""
-    words = words_of(text)
-    return Form(" ".join(words) or text.strip(), frozenset(runs_of(words, 2)))
-
-
-def near_copies(one: Form, other: Form) -> bool:
-    """Whether two texts have the same words, or share NEAR_COPY of their word pairs (Jaccard)."""
-    fewer, more = sorted((len(one.pairs), len(other.pairs)))
-    if one.words == other.words or fewer < NEAR_COPY * more or not more:
-        return one.words == other.words
-    return len(one.pairs & other.pairs) >= NEAR_COPY * len(one.pairs | other.pairs)
 
 
 def sifted(

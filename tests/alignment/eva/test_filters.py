@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.language_model import Key, Prompt
-from alignment.eva.filters import FLAWS, Candidate, form_of, near_copies, sifted
+from alignment.eva.filters import FLAWS, Candidate, sifted
 from alignment.eva.operators import load_operators, operator_messages, operator_start, parsed
+from sandbox.copies import form_of, near_copies
 from sandbox.questions import load_questions
 
 PARENT = "My neighbour is loud at night. May I knock on the wall?"
