@@ -25,7 +25,7 @@ from alignment.meta_judge.learned import actor_pairs, judge_pairs
 from alignment.meta_judge.record import metrics_of, read_record
 from alignment.meta_judge.report import write_report
 from alignment.meta_judge.setup import OWN_JUDGES, Meta, Turn
-from alignment.phases import written
+from alignment.phases import whole_rows, written
 from alignment.trained import write_json
 from sandbox.console import say, table_console
 
@@ -66,7 +66,7 @@ def _opened(meta: Meta, iteration: int) -> AbstractAsyncContextManager[Panel]:
 async def _measured(meta: Meta) -> None:
     """What the last model answers, and how it judges."""
     last = meta.options.iterations
-    if meta.course.has_answered(last) and (not meta.reference or (_reference_path(meta, last)).exists()):
+    if meta.course.has_answered(last) and len(whole_rows(_reference_path(meta, last))) == len(meta.reference):
         return
     async with _opened(meta, last + 1) as panel:
         await _measure(meta, last, panel)

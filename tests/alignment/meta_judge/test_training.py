@@ -383,6 +383,17 @@ def test_the_judge_is_compared_with_a_reference_after_every_iteration(meta, tmp_
     assert "the rows are others than those that the training began with" in meta(**options, resume=True).refused
 
 
+def test_a_last_reference_that_was_broken_off_is_gone_on_with(meta, tmp_path, rated):
+    options = {"reference": "rated.jsonl", "iterations": 1, "prompts": 4, "observer": "embedding"}
+    assert meta(**options).code == 0
+    path = tmp_path / "trained/iteration-1/reference.jsonl"
+    whole = path.read_bytes()
+    path.write_bytes(whole[: whole.index(b"\n") + 1])
+    done = meta(**options, resume=True)
+    assert done.code == 0, done.err
+    assert path.read_bytes() == whole
+
+
 def test_without_anything_held_out_nothing_is_measured(meta, tmp_path):
     done = meta(test_share=0, iterations=1, prompts=3)
     assert done.code == 0, done.err
