@@ -43,16 +43,21 @@ def opened_judge(name: str, model: str, encoder: str, score_by: ScoreBy) -> Judg
 
     One of a reward model gives its rating of alignment, by whatever `score_by` others are read.
     """
-    if name == "embedding":
-        observer = EmbeddingObserver(Encoder(encoder_folder(encoder)), load_statements())
-        return Judge(name, encoder, observer.rate_all, score_by)
-    if name.startswith(REWARD_MODEL):
-        rate_all = RewardModelObserver.load(name).rate_all
-        return Judge(name, name.removeprefix(REWARD_MODEL), rate_all, "alignment")
-    if name not in JUDGES:
+    if name not in JUDGES and not name.startswith(REWARD_MODEL):
         raise BadInput(f"--judge {name}: unknown judge; known: {', '.join(JUDGES)}")
-    judge = asyncio.run(llm_judge(load_model(model, Batcher()), name))
-    return Judge(name, model, lambda pairs: asyncio.run(observed(judge, pairs)), score_by)
+    speaker = load_model(model, Batcher()) if name.startswith("llm") else None
+    observer = asyncio.run(observer_of(name, speaker, encoder))
+    held = name.removeprefix(REWARD_MODEL) if name.startswith(REWARD_MODEL) else encoder if speaker is None else model
+
+    def ratings(pairs: Sequence[tuple[str, str]]) -> list[Rating]:
+        return asyncio.run(observed(observer, pairs)) if isinstance(observer, LLMObserver) else observer.rate_all(pairs)
+
+    return Judge(name, held, ratings, scored_by(name, score_by))
+
+
+def scored_by(name: str, score_by: ScoreBy) -> ScoreBy:
+    """What scores a judge's ratings: of a reward model alignment, of which alone it says anything."""
+    return "alignment" if name.startswith(REWARD_MODEL) else score_by
 
 
 async def observer_of(name: str, judge: LanguageModel | None, encoder: str) -> LLMObserver | BatchObserver:

@@ -13,7 +13,7 @@ from typing import Any
 from alignment.eva.creator import weights_of
 from alignment.iterative.course import MODEL
 from alignment.iterative.measures import answers_numbers, cost_of, plain
-from alignment.iterative.prompts import Task
+from alignment.iterative.prompts import Task, tasks_in
 from alignment.likelihood import mean_estimate
 from alignment.phases import whole_rows
 from alignment.reward_model.openness import spread
@@ -130,7 +130,7 @@ def _iteration(folder: Path, number: int) -> Iteration:
     learned = folder / MODEL / "learned.json"
     return Iteration(
         number,
-        [Task(**row) for row in rows("prompts")],
+        tasks_in(folder / "prompts.jsonl"),
         rows("evolved"),
         rows("responses"),
         rows("rewards"),

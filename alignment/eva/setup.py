@@ -9,7 +9,7 @@ from agents.errors import BadInput
 from agents.models import encoder_folder
 from alignment.config import AlignEvaOptions
 from alignment.eva.operators import SHIPPED, Operator, load_operators
-from alignment.iterative.course import Course, require_usable
+from alignment.iterative.course import Course, require_known, require_usable
 from alignment.iterative.prompts import prompts_of
 from memory.encoder import Encoder
 from sandbox.console import say
@@ -30,16 +30,15 @@ class Eva:
     @classmethod
     def of(cls, options: AlignEvaOptions) -> Eva:
         """The training that `options` describe, a new one or one to go on with. Raises BadInput."""
-        require_usable(options, options.judge)
+        require_usable(options)
+        require_known("--judge", options.judge)
         encoder = Encoder(encoder_folder(options.encoder))
         questions, measured = prompts_of(options, encoder)
         size = _size(options, len(questions))
         operators = load_operators(options.operators or SHIPPED)
         data = [[asdict(question) for question in questions], [asdict(operator) for operator in operators.values()]]
         course = Course.of(options, "eva", measured, data, {"prompts": size}, files=["operators"])
-        sets = [kind for kind, _ in measured]
-        told = f"measured on {sets.count('held-out')} held-out and {sets.count('hard')} hard ones"
-        say(f"{len(questions)} prompts, {size} of them an iteration; {told}")
+        say(f"{len(questions)} prompts, {size} of them an iteration; {course.measured_told}")
         return cls(options, course, questions, size, operators, encoder)
 
 

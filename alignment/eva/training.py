@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from alignment.eva.record import metrics_of, read_record
 from alignment.eva.report import write_report
 from alignment.eva.setup import Eva
 from alignment.eva.solver import pairs_of
-from alignment.iterative.course import MODEL, PAIRS, Panel
+from alignment.iterative.course import PAIRS, Panel
 from alignment.iterative.measures import answers_table
 from alignment.iterative.prompts import Task, first_tasks, tasks_in
 from alignment.iterative.sampling import responded
@@ -40,12 +41,7 @@ def run_eva(options: AlignEvaOptions) -> Path:
     """
     eva = Eva.of(options)
     course = eva.course
-    for iteration in range(1, options.iterations + 1):
-        if (course.folder(iteration) / MODEL).exists():
-            continue
-        if not (course.folder(iteration) / PAIRS).exists():
-            asyncio.run(_sampled(eva, iteration))
-        course.learn(iteration)
+    course.train(partial(_sampled, eva))
     if not course.has_answered(options.iterations):
         asyncio.run(_answered(eva))
     course.finish()

@@ -6,9 +6,10 @@ the top lies the last model, with what it was made of.
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from importlib import import_module
@@ -32,7 +33,7 @@ from alignment.groups import checked, read_sources
 from alignment.iterative import sampling
 from alignment.iterative.learning import learn, method_of
 from alignment.iterative.sampling import Judged, Quota
-from alignment.judge import observer_of, rating_by
+from alignment.judge import observer_of, rating_by, scored_by
 from alignment.phases import json_line, whole_rows
 from alignment.progress import PhaseProgress
 from alignment.report.words import how_many
@@ -140,9 +141,7 @@ class Course:
     async def _judged(self, name: str, judge: Metered | None) -> Judged:
         observer = await observer_of(name, judge, self.options.encoder)
         invariant = observer.model.batch_invariant if isinstance(observer, LLMObserver) else True
-        # A reward model rates alignment alone.
-        by = "alignment" if name.startswith(REWARD_MODEL) else self.options.score_by
-        return Judged(rating_by(observer), by, invariant)
+        return Judged(rating_by(observer), scored_by(name, self.options.score_by), invariant)
 
     @contextmanager
     def phase(self, iteration: int, name: str, rows: int, quota: Quota) -> Iterator[Callable[[int], None]]:
@@ -186,6 +185,21 @@ class Course:
         """Whether all answers of that model are there."""
         return len(whole_rows(self.folder(iteration) / ANSWERS)) == len(self.measured)
 
+    @property
+    def measured_told(self) -> str:
+        """What it is measured on, in words."""
+        sets = [kind for kind, _ in self.measured]
+        return f"measured on {sets.count('held-out')} held-out and {sets.count('hard')} hard ones"
+
+    def train(self, sample: Callable[[int], Coroutine[Any, Any, None]]) -> None:
+        """All iterations that are not there yet: `sample` makes the pairs of one, which are then learned from."""
+        for iteration in range(1, self.options.iterations + 1):
+            if (self.folder(iteration) / MODEL).exists():
+                continue
+            if not (self.folder(iteration) / PAIRS).exists():
+                asyncio.run(sample(iteration))
+            self.learn(iteration)
+
     def learn(self, iteration: int) -> None:
         """Train the model that began an iteration on the iteration's pairs."""
         folder, began = self.folder(iteration), time.monotonic()
@@ -206,7 +220,13 @@ class Course:
         write_json(out / lineage.FILE, made_of)
 
 
-def require_usable(options: IteratedOptions, observer: str) -> None:
+def require_known(flag: str, name: str, known: Sequence[str] = OBSERVERS) -> None:
+    """Raises BadInput where a judge is none of the `known` ones."""
+    if name not in known and not name.startswith(REWARD_MODEL):
+        raise BadInput(f"{flag} {name}: unknown judge; known: {', '.join(known)}")
+
+
+def require_usable(options: IteratedOptions) -> None:
     """Raises BadInput where a package is missing, the folder is in use, or settings don't fit each other."""
     for package in ["accelerate", "trl"] + ["peft"] * options.lora:
         try:
@@ -220,8 +240,6 @@ def require_usable(options: IteratedOptions, observer: str) -> None:
     arguments = training_arguments(options, method_of(options, options.model))
     if arguments.world_size > 1:
         raise BadInput("this training samples its own data, and does so in one process; start it without a launcher")
-    if observer not in OBSERVERS and not observer.startswith(REWARD_MODEL):
-        raise BadInput(f"--judge {observer}: unknown judge; known: {', '.join(OBSERVERS)}")
 
 
 def _require_none_further(options: IteratedOptions) -> None:

@@ -10,11 +10,10 @@ from typing import Any
 from agents.canonical import generator
 from agents.errors import BadInput
 from agents.models import encoder_folder
-from agents.observers import REWARD_MODEL
 from agents.records import OK
 from alignment.config import AlignMetaJudgeOptions
 from alignment.groups import has_contrast, is_run, read_sources
-from alignment.iterative.course import OBSERVERS, Course, require_usable
+from alignment.iterative.course import OBSERVERS, Course, require_known, require_usable
 from alignment.iterative.prompts import prompts_of
 from memory.encoder import Encoder
 from sandbox.console import say
@@ -50,10 +49,10 @@ class Meta:
     @classmethod
     def of(cls, options: AlignMetaJudgeOptions) -> Meta:
         """The training that `options` describe, a new one or one to go on with. Raises BadInput."""
-        _require_known("--judge", options.judge, (*OWN_JUDGES, *OBSERVERS))
-        _require_known("--observer", options.observer, OBSERVERS)
+        require_known("--judge", options.judge, (*OWN_JUDGES, *OBSERVERS))
+        require_known("--observer", options.observer)
         _require_lessons(options)
-        require_usable(options, options.observer)
+        require_usable(options)
         encoder = Encoder(encoder_folder(options.encoder))
         questions, measured = prompts_of(options, encoder)
         logged = _logged(options.sources) if options.logged else {}
@@ -63,9 +62,7 @@ class Meta:
         reference = _reference(options.reference, options.answers, options.seed)
         data = [[asdict(q) for q in questions], logged, [asdict(group) for group in reference]]
         course = Course.of(options, "meta-judge", measured, data, {"prompts": size}, files=["reference"])
-        sets = [kind for kind, _ in measured]
-        told = f"measured on {sets.count('held-out')} held-out and {sets.count('hard')} hard ones"
-        say(f"{len(questions)} prompts, {size} new ones an iteration; {told}")
+        say(f"{len(questions)} prompts, {size} new ones an iteration; {course.measured_told}")
         return cls(options, course, questions, size, logged, reference, encoder)
 
     def turn(self, iteration: int) -> Turn:
@@ -90,11 +87,6 @@ def _require_lessons(options: AlignMetaJudgeOptions) -> None:
                 f"[[schedule]] row {row}: iteration {iteration} would learn nothing; give it actor = true, or "
                 "judge = true with --meta and a --judge that learns (text, expected)"
             )
-
-
-def _require_known(flag: str, name: str, known: Sequence[str]) -> None:
-    if name not in known and not name.startswith(REWARD_MODEL):
-        raise BadInput(f"{flag} {name}: unknown judge; known: {', '.join(known)}")
 
 
 def _size(options: AlignMetaJudgeOptions, there: int) -> int:

@@ -10,13 +10,14 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from agents.errors import BadInput
 from agents.metered import Metered
 from alignment.config import AlignMetaJudgeOptions
-from alignment.iterative.course import MODEL, PAIRS, Panel
+from alignment.iterative.course import PAIRS, Panel
 from alignment.iterative.measures import answers_table
 from alignment.iterative.prompts import Task, first_tasks
 from alignment.iterative.sampling import responded
@@ -39,18 +40,14 @@ def run_meta_judge(options: AlignMetaJudgeOptions) -> Path:
     """
     meta = Meta.of(options)
     course = meta.course
-    for iteration in range(1, options.iterations + 1):
-        if (course.folder(iteration) / MODEL).exists():
-            continue
-        if not (course.folder(iteration) / PAIRS).exists():
-            asyncio.run(_sampled(meta, iteration))
-        course.learn(iteration)
+    course.train(partial(_sampled, meta))
     asyncio.run(_measured(meta))
     course.finish()
     metrics = metrics_of(read_record(options.out, options.iterations, [group.scores for group in meta.reference]))
     write_json(options.out / "metrics.json", metrics)
     write_report(options.out)
-    table_console().print(answers_table(metrics))
+    if course.measured:
+        table_console().print(answers_table(metrics))
     say(f"model {options.out}")
     return options.out
 
