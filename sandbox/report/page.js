@@ -30,8 +30,8 @@ const addressOf = (k, agent) => `#round=${data.rounds[k]?.round ?? ""}&agent=${a
 // A link, so that the browser's Back leads to where its reader came from.
 const linkTo = (k, agent, textContent) => element("a", { className: "link", href: addressOf(k, agent), textContent });
 
-function fromAddress() {
-  const wanted = new URLSearchParams(location.hash.slice(1));
+function fromAddress(address) {
+  const wanted = new URLSearchParams(new URL(address).hash.slice(1));
   const k = data.rounds.findIndex(({ round }) => round === Number(wanted.get("round")));
   const agent = Number(wanted.get("agent"));
   const known = Number.isInteger(agent) && agent >= 0 && agent < data.size ** 2;
@@ -64,10 +64,11 @@ function listen() {
   $("round").addEventListener("input", (event) => { stop(); show({ k: Number(event.target.value) }); });
   $("play").addEventListener("click", play);
   $("play").disabled = data.rounds.length < 2;
-  window.addEventListener("hashchange", () => show(fromAddress()));
+  // The event's address: that of the page may meanwhile have been put back by the one still due.
+  window.addEventListener("hashchange", ({ newURL }) => show(fromAddress(newURL)));
 }
 
 buildGrid();
 buildSearch();
 listen();
-show(fromAddress());
+show(fromAddress(location.href));

@@ -244,6 +244,12 @@ def test_links_lead_to_an_interaction(opened: Opened, society: Path) -> None:
     shows(page, 1, 2)
 
 
+def test_a_link_is_followed_though_the_last_address_was_still_due(opened: Opened, society: Path) -> None:
+    page = opened(society, "#round=2&agent=7")
+    page.evaluate("location.hash = '#round=1&agent=2'; history.replaceState(null, '', addressOf(state.k, state.agent))")
+    shows(page, 1, 2)
+
+
 @pytest.mark.parametrize("link", ["#round=9&agent=99", "#round=x&agent=-1", "#<img>", "#agent=1.5"])
 def test_links_that_lead_nowhere(opened: Opened, society: Path, link: str) -> None:
     shows(opened(society, link), 3, 0)
