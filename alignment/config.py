@@ -268,6 +268,15 @@ class AlignMetaJudgeOptions(IteratedOptions):
     observer: str = Field(
         "llm", description="who rates the answers that are measured, and gives no rewards: as --judge, or llm"
     )
+    eft: Path | None = Field(
+        None,
+        description="judged answers that the model is first fine-tuned on, so that it knows a judgement's form: JSON "
+        "Lines of prompt, response, judgement and score (0 to 5)",
+    )
+    eft_epochs: Number = Field(1.0, gt=0, description="times that each of them is met")
+    eft_learning_rate: Number | None = Field(
+        None, gt=0, description="learning rate of this fine-tuning (2e-5, with --lora 2e-4)"
+    )
     reference: Path | None = Field(
         None, description="rated answers that the judge is compared with, to as many prompts as --answers"
     )

@@ -93,12 +93,24 @@ def read_sources(
 
 
 def checked(groups: Sequence[Group], *, scale: float | None = None, delta: float = 0.25) -> Ratings:
+    """As `ratings_of`; raises BadInput where no group is left with a contrast."""
+    data = ratings_of(groups, scale=scale, delta=delta)
+    single, level = data.counts.single, data.counts.level
+    if single + level == len(data.groups):
+        raise BadInput(
+            f"nothing to contrast in {len(data.groups)} groups: {single} with one response, {level} with ratings "
+            f"within {data.delta:.3g} of each other; give groups with differently rated responses, or a smaller --delta"
+        )
+    return data
+
+
+def ratings_of(groups: Sequence[Group], *, scale: float | None = None, delta: float = 0.25) -> Ratings:
     """`groups` with equal queries merged, copies dropped, and what is rated like the best put level with it.
 
     `scale`: the span S of the rating scale, by default as `rating_scale` reads it from the data. `delta`: ratings
     that far below a group's best count as equally good and are set to it; in units of a 1–7 scale, so on another
     scale it becomes delta · S / 7. In groups that are not rated, the better response stands half a scale above the
-    other. Raises BadInput where no group is left with a contrast.
+    other. Raises BadInput where there is no group.
     """
     if not groups:
         raise BadInput("no groups in the data; give runs or files with {query, responses, scores}")
@@ -108,11 +120,6 @@ def checked(groups: Sequence[Group], *, scale: float | None = None, delta: float
     levelled = tuple(replace(group, scores=_levelled(group.scores, near)) for group in merged)
     single = sum(len(group.responses) == 1 for group in levelled)
     level = sum(len(group.responses) > 1 and not has_contrast(group) for group in levelled)
-    if single + level == len(levelled):
-        raise BadInput(
-            f"nothing to contrast in {len(levelled)} groups: {single} with one response, {level} with ratings within "
-            f"{near:.3g} of each other; give groups with differently rated responses, or a smaller --delta"
-        )
     counts = Counts(len(groups), len(groups) - len(merged), copies, conflicting, single, level)
     return Ratings(levelled, span, near, counts)
 

@@ -17,7 +17,7 @@ from agents.local import folder_digest
 from agents.models import root_model
 from alignment.config import AlignVerifyOptions, IteratedOptions, TrainingOptions
 from alignment.formats import is_dataset
-from alignment.groups import Ratings, checked, is_run, read_file, read_sources
+from alignment.groups import Ratings, is_run, ratings_of, read_file, read_sources
 from alignment.plan import types_of
 from sandbox.chain import verified
 from sandbox.dataset import Group
@@ -106,7 +106,7 @@ def run_verify(options: AlignVerifyOptions) -> int:
         read = [as_it_was(path, source) for path, source in zip(sources, told["sources"], strict=True)]
         scoring = Scoring(settings.score_by, settings.observer, settings.critic_score)
         found = read_sources([part for parts in read for part in parts], types_of(settings), scoring)
-        data = checked(found.groups, scale=settings.rating_scale, delta=settings.delta)
+        data = ratings_of(found.groups, scale=settings.rating_scale, delta=settings.delta)
         require("the rows made of the sources", rows_digest(data), told["rows_digest"])
     except Differs as error:
         print(f"align verify: {error}", file=sys.stderr)

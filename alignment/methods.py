@@ -64,7 +64,7 @@ def method_of(options: TrainingOptions, data: Ratings) -> Method:
         case AlignStableOptions():
             return _stable(options, data.scale)
         case AlignSftOptions():
-            return _sft(options)
+            return sft(options.max_length)
         case AlignDpoOptions():
             return _dpo(options)
         case AlignRlooOptions():
@@ -95,7 +95,8 @@ def _stable(options: AlignStableOptions, scale: float) -> Method:
     )
 
 
-def _sft(options: AlignSftOptions) -> Method:
+def sft(max_length: int) -> Method:
+    """Supervised fine-tuning on the best response of each visit, cut at `max_length` tokens with its prompt."""
     from trl import SFTConfig  # takes seconds
 
     from alignment import baselines
@@ -103,7 +104,7 @@ def _sft(options: AlignSftOptions) -> Method:
     return Method(
         "sft",
         SFTConfig,
-        {"max_length": options.max_length},
+        {"max_length": max_length},
         lambda lesson, args: baselines.sft_trainer(lesson.model, args, lesson.rows, lesson.tokenizer),
         learning_rate=(2e-5, 2e-4),  # that of Stable Alignment, of which it is the part without contrast
         models=("policy",),

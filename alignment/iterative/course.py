@@ -1,7 +1,8 @@
 """A training by iterations: the folder it is written to, its phases, the models it opens, and how it ends.
 
-The folder has one folder an iteration, whose files are its phases; `iteration-0` has the untrained model's answers. At
-the top lies the last model, with what it was made of.
+The folder has one folder an iteration, whose files are its phases; `iteration-0` has the answers of the model that
+begins. That may have been fine-tuned first: then `untrained` has those before it. At the top lies the last model, with
+what it was made of.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -29,9 +31,9 @@ from alignment.answers import Manner
 from alignment.arguments import training_arguments
 from alignment.checkpoints import FILE, FREE, Fingerprint, require_same, started
 from alignment.config import IteratedOptions
-from alignment.groups import checked, read_sources
+from alignment.groups import ratings_of, read_sources
 from alignment.iterative import sampling
-from alignment.iterative.learning import learn, method_of
+from alignment.iterative.learning import Learned, learn, method_of
 from alignment.iterative.sampling import Judged, Quota
 from alignment.judge import observer_of, rating_by, scored_by
 from alignment.phases import json_line, whole_rows
@@ -43,6 +45,8 @@ from sandbox.folders import refuse_used, write_whole
 from sandbox.toml import toml_of
 
 MODEL, PAIRS, ANSWERS = "model", "pairs.jsonl", "answers.jsonl"  # in an iteration's folder
+FIRST = "eft.jsonl"  # in that of iteration 0: what the model was fine-tuned on, if it was
+UNTRAINED = "untrained"
 TELEMETRY = "telemetry.jsonl"
 BESIDE = ("align.toml", "lineage.json", "learned.json", "stability.jsonl", "trainer_log.jsonl")  # a model's files
 OBSERVERS = ("llm", "llm:verdict", "llm:scale", "embedding", "reward-model:DIR")
@@ -107,13 +111,14 @@ class Course:
         values = self.options.model_dump(mode="json", exclude={"config", "out", "sources", "resume"})
         write_whole(self.options.out / "align.toml", toml_of({**values, **self.resolved}))
 
-    def folder(self, iteration: int) -> Path:
-        """The folder of an iteration, from 1; 0 is the untrained model's."""
-        return self.options.out / f"iteration-{iteration}"
+    def folder(self, iteration: int | None) -> Path:
+        """The folder of an iteration, from 1; 0 is that of the model which begins, None of the untrained one."""
+        return self.options.out / (UNTRAINED if iteration is None else f"iteration-{iteration}")
 
-    def solver(self, iteration: int) -> str:
-        """The model that came out of an iteration."""
-        return str(self.folder(iteration) / MODEL) if iteration else self.options.model
+    def solver(self, iteration: int | None) -> str:
+        """The model that came out of an iteration; that of 0 is the untrained one unless it was fine-tuned."""
+        own = self.folder(iteration) / MODEL
+        return str(own) if iteration or (iteration == 0 and own.exists()) else self.options.model
 
     @property
     def system(self) -> str:
@@ -144,10 +149,10 @@ class Course:
         return Judged(rating_by(observer), scored_by(name, self.options.score_by), invariant)
 
     @contextmanager
-    def phase(self, iteration: int, name: str, rows: int, quota: Quota) -> Iterator[Callable[[int], None]]:
+    def phase(self, iteration: int | None, name: str, rows: int, quota: Quota) -> Iterator[Callable[[int], None]]:
         """Shows a phase, and notes what it took, also where it was broken off."""
         before, began = quota.usage(), time.monotonic()
-        progress = PhaseProgress(f"iteration {iteration} · {name}", rows)
+        progress = PhaseProgress(f"{_named(iteration)} · {name}", rows)
         try:
             yield progress.told
         finally:
@@ -161,13 +166,13 @@ class Course:
             if progress.made:
                 self.note(iteration, name, time.monotonic() - began, counts)
 
-    def note(self, iteration: int, phase: str, seconds: float, counts: Mapping[str, int]) -> None:
+    def note(self, iteration: int | None, phase: str, seconds: float, counts: Mapping[str, int]) -> None:
         """Note what a phase took."""
         row = {"iteration": iteration, "phase": phase, "seconds": round(seconds, 3), **counts}
         path = self.options.out / TELEMETRY
         write_whole(path, map(json_line, [*whole_rows(path), row]))  # appending would go on with a line that was torn
 
-    async def answer(self, iteration: int, panel: Panel, observer: str) -> None:
+    async def answer(self, iteration: int | None, panel: Panel, observer: str) -> None:
         """Have the model that came out of an iteration answer what it is measured on, rated by `observer`."""
         with self.phase(iteration, "answers", len(self.measured), panel.quota) as told:
             await sampling.measured(
@@ -181,7 +186,7 @@ class Course:
                 told,
             )
 
-    def has_answered(self, iteration: int) -> bool:
+    def has_answered(self, iteration: int | None) -> bool:
         """Whether all answers of that model are there."""
         return len(whole_rows(self.folder(iteration) / ANSWERS)) == len(self.measured)
 
@@ -198,15 +203,17 @@ class Course:
                 continue
             if not (self.folder(iteration) / PAIRS).exists():
                 asyncio.run(sample(iteration))
-            self.learn(iteration)
+            pairs = self.folder(iteration) / PAIRS
+            self.learn(iteration, "learning", partial(learn, pairs, self.solver(iteration - 1), self.options))
 
-    def learn(self, iteration: int) -> None:
-        """Train the model that began an iteration on the iteration's pairs."""
-        folder, began = self.folder(iteration), time.monotonic()
-        learned = learn(folder / PAIRS, self.solver(iteration - 1), folder / MODEL, self.options)
-        self.note(iteration, "learning", time.monotonic() - began, {"input_tokens": learned.input_tokens})
+    def learn(self, iteration: int, phase: str, learner: Callable[[Path], Learned]) -> None:
+        """Have `learner` make the model that comes out of an iteration."""
+        began = time.monotonic()
+        learned = learner(self.folder(iteration) / MODEL)
+        self.note(iteration, phase, time.monotonic() - began, {"input_tokens": learned.input_tokens})
         if learned.dropped:
-            say(f"iteration {iteration}: {how_many(learned.dropped, 'pair')} left out, whose prompt fills --max-length")
+            what = how_many(learned.dropped, "row")
+            say(f"{_named(iteration)} · {phase}: {what} left out, for which --max-length has no room")
 
     def finish(self) -> None:
         """Put the last model at the folder's top, with what it was made of."""
@@ -214,9 +221,11 @@ class Course:
         for path in (self.folder(options.iterations) / MODEL).iterdir():
             if path.is_file() and path.name not in BESIDE:
                 _link(path, out / path.name)
-        pairs = [self.folder(number) / PAIRS for number in range(1, options.iterations + 1)]
-        groups = read_sources(pairs).groups
-        made_of = lineage.lineage_of(options, pairs, checked(groups, delta=options.delta), out, groups)
+        first = self.folder(0) / FIRST
+        data = [first] * first.exists()
+        data += [self.folder(number) / PAIRS for number in range(1, options.iterations + 1)]
+        groups = read_sources(data).groups
+        made_of = lineage.lineage_of(options, data, ratings_of(groups, delta=options.delta), out, groups)
         write_json(out / lineage.FILE, made_of)
 
 
@@ -240,6 +249,10 @@ def require_usable(options: IteratedOptions) -> None:
     arguments = training_arguments(options, method_of(options, options.model))
     if arguments.world_size > 1:
         raise BadInput("this training samples its own data, and does so in one process; start it without a launcher")
+
+
+def _named(iteration: int | None) -> str:
+    return UNTRAINED if iteration is None else f"iteration {iteration}"
 
 
 def _require_none_further(options: IteratedOptions) -> None:

@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeAlias
 
 from markupsafe import Markup
 
+from alignment.iterative.measures import answers_of
 from alignment.report.curves import Panel, Series, inline
 from alignment.report.page import POLICY, estimate, source_told, template
 from alignment.report.words import duration, how_many
@@ -108,7 +109,7 @@ def answers_rows(metrics: Mapping[str, Any]) -> list[dict[str, str]]:
             "tokens": told(numbers["tokens"], ".1f"),
             "finished": told(numbers["finished"], ".0%"),
         }
-        for row in metrics["answers"]
+        for row in answers_of(metrics)
         for kind, numbers in by_set(row).items()
     ]
 
@@ -120,8 +121,8 @@ def learned_rows(record: Record) -> list[Row]:
             "iteration": each.number,
             "dropped": each.learned.get("dropped", "–"),
             "steps": each.learned.get("steps", "–"),
-            "loss": _ends(each.log, "loss"),
-            "accuracy": _ends(each.log, "rewards/accuracies"),
+            "loss": ends(each.log, "loss"),
+            "accuracy": ends(each.log, "rewards/accuracies"),
         }
         for each in record.iterations[1:]
     ]
@@ -180,6 +181,13 @@ def told(found: Any, form: str = ".3f") -> str:
     return "–" if found is None else estimate(found, form)
 
 
+def ends(log: Sequence[Mapping[str, Any]], key: str) -> str:
+    """A number's mean in the first and in the last part of a training."""
+    values = [line[key] for line in log if line.get(key) is not None]
+    part = ceil(len(values) / ENDS)
+    return f"{fmean(values[:part]):.3f} → {fmean(values[-part:]):.3f}" if values else "–"
+
+
 def short(name: str) -> str:
     """A hub name or relative path as it is, of a whole path its end."""
     return Path(name).name if Path(name).is_absolute() else name
@@ -203,13 +211,6 @@ def _series(name: str, points: Points) -> Series:
     """The curve of what is known."""
     known = [(at, value) for at, value in points if value is not None]
     return Series(name, tuple(at for at, _ in known), tuple(_number(value) for _, value in known))
-
-
-def _ends(log: Sequence[Mapping[str, Any]], key: str) -> str:
-    """A number's mean in the first and in the last part of a training."""
-    values = [line[key] for line in log if line.get(key) is not None]
-    part = ceil(len(values) / ENDS)
-    return f"{fmean(values[:part]):.3f} → {fmean(values[-part:]):.3f}" if values else "–"
 
 
 def _number(found: Any) -> float:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import spearmanr
 
-from alignment.iterative.course import ANSWERS, MODEL, PAIRS, TELEMETRY
+from alignment.iterative.course import ANSWERS, MODEL, PAIRS, TELEMETRY, UNTRAINED
 from alignment.iterative.measures import answers_numbers, cost_of, plain
 from alignment.iterative.prompts import Task, tasks_in
 from alignment.iterative.sampling import texts_of
@@ -29,7 +29,10 @@ SWEPT = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)  # values of ρ that are tried
 
 @dataclass(frozen=True, slots=True)
 class Iteration:
-    """An iteration as its files tell it; that of the untrained model, 0, has answers and reference judgements only."""
+    """An iteration as its files tell it; 0, the model that begins, has answers and reference judgements only.
+
+    Unless it was fine-tuned first, by what is then `learned`.
+    """
 
     number: int
     tasks: list[Task]
@@ -47,10 +50,12 @@ class Iteration:
 class Record:
     """A training: its settings (align.toml), its iterations from 0, what each phase took, the ratings of reference.
 
-    `ratings[i][k]` is that of the k-th answer to the i-th reference prompt.
+    `untrained` has the answers and judgements before the fine-tuning, if there was one. `ratings[i][k]` is that of the
+    k-th answer to the i-th reference prompt.
     """
 
     settings: Row
+    untrained: Iteration | None
     iterations: list[Iteration]
     telemetry: list[Row]
     ratings: list[tuple[float, ...]]
@@ -60,7 +65,9 @@ def read_record(folder: Path, iterations: int, ratings: Sequence[tuple[float, ..
     """The training in `folder`, up to so many iterations. Raises BadInput where a file is broken."""
     settings = tomllib.loads((folder / "align.toml").read_text("utf-8"))
     read = [_iteration(folder / f"iteration-{number}", number) for number in range(iterations + 1)]
-    return Record(settings, read, whole_rows(folder / TELEMETRY), list(ratings))
+    before = folder / UNTRAINED
+    untrained = _iteration(before, 0) if before.exists() else None
+    return Record(settings, untrained, read, whole_rows(folder / TELEMETRY), list(ratings))
 
 
 def metrics_of(record: Record) -> Row:
@@ -75,10 +82,11 @@ def metrics_of(record: Record) -> Row:
             for each in record.iterations
         ],
         "reference": [
-            {"iteration": each.number, **agreement([scores_of(row) for row in each.reference], record.ratings)}
+            {"iteration": each.number, **_agreement(each, record.ratings)}
             for each in record.iterations
             if each.reference
         ],
+        "untrained": _untrained(record),
         "cost": cost_of(record.telemetry),
     }
 
@@ -164,6 +172,19 @@ def sweep(iteration: Iteration, rhos: Sequence[float] = SWEPT) -> list[Row]:
                 rejected.append(sides[1])
         rows.append({"rho": rho, "pairs": len(chosen), **_side("chosen", chosen), **_side("rejected", rejected)})
     return rows
+
+
+def _untrained(record: Record) -> Row | None:
+    """What the model answered, and how it judged, before it was fine-tuned; None where it was not."""
+    each = record.untrained
+    if each is None:
+        return None
+    reference = _agreement(each, record.ratings) if each.reference else None
+    return {"answers": answers_numbers(each.answers, None), "reference": reference}
+
+
+def _agreement(iteration: Iteration, ratings: Sequence[Sequence[float]]) -> Row:
+    return agreement([scores_of(row) for row in iteration.reference], ratings)
 
 
 def _numbers(iteration: Iteration) -> Row:

@@ -17,6 +17,7 @@ from alignment.iterative.report import (
     cost_facts,
     cost_rows,
     counted,
+    ends,
     inlined,
     learned_rows,
     lineage_data,
@@ -115,6 +116,7 @@ def facts(record: Record, metrics: Mapping[str, Any], lineage: Mapping[str, Any]
         ("root of the model's line", lineage.get("root_model")),
         ("prompts", ", ".join(map(str, lineage["config"]["sources"]))),
         ("first responses", "what agents drafted and revised" if settings.get("logged") else None),
+        ("fine-tuned first on", _fine_tuned(record)),
         ("judge", OWN.get(judge, judge)),
         ("meta-judge", "the model itself" if judge in OWN and metrics["meta"] else None),
         ("who rates fresh answers", " ".join(filter(None, [settings["observer"], settings.get("judge_model")]))),
@@ -123,6 +125,15 @@ def facts(record: Record, metrics: Mapping[str, Any], lineage: Mapping[str, Any]
         *cost_facts(metrics["cost"]),
     ]
     return [(term, str(value)) for term, value in found if value]
+
+
+def _fine_tuned(record: Record) -> str | None:
+    """What the model that begins had learned from judged answers, if from any."""
+    first = record.iterations[0]
+    if record.untrained is None:
+        return None
+    rows, steps = how_many(first.learned["rows"], "judged answer"), how_many(first.learned["steps"], "step")
+    return f"{rows} of {short(record.settings['eft'])}: {steps}, loss {ends(first.log, 'loss')}"
 
 
 def iterations_rows(metrics: Mapping[str, Any]) -> list[Row]:
@@ -155,13 +166,15 @@ def meta_rows(metrics: Mapping[str, Any]) -> list[Row]:
 
 
 def reference_rows(metrics: Mapping[str, Any]) -> list[Row]:
-    """After each iteration how the judge agrees with ratings of reference."""
+    """After each iteration how the judge agrees with ratings of reference; before a fine-tuning too."""
+    untrained = (metrics["untrained"] or {}).get("reference")
+    found = [*([{"iteration": "untrained", **untrained}] if untrained else []), *metrics["reference"]]
     return [
         {
             **{name: row[name] for name in ("iteration", "scored", "pairs", "ties")},
             **{name: told(row[name]) for name in ("in_order", "in_order_decided", "spearman")},
         }
-        for row in metrics["reference"]
+        for row in found
     ]
 
 

@@ -11,10 +11,13 @@ from agents.canonical import generator
 from agents.errors import BadInput
 from agents.models import encoder_folder
 from agents.records import OK
+from alignment.arguments import training_arguments
 from alignment.config import AlignMetaJudgeOptions
 from alignment.groups import has_contrast, is_run, read_sources
 from alignment.iterative.course import OBSERVERS, Course, require_known, require_usable
 from alignment.iterative.prompts import prompts_of
+from alignment.meta_judge.eft import read_judged
+from alignment.methods import sft
 from memory.encoder import Encoder
 from sandbox.console import say
 from sandbox.dataset import Group, groups_of
@@ -36,13 +39,17 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Meta:
-    """A training: its prompts, `size` new ones an iteration, what runs logged to them, and a judge's `reference`."""
+    """A training: its prompts, `size` new ones an iteration, what runs logged to them, and a judge's `reference`.
+
+    `judged` are the groups that the model is fine-tuned on first, if any, with the options `tuning`.
+    """
 
     options: AlignMetaJudgeOptions
     course: Course
     questions: Sequence[Question]
     size: int
     logged: Mapping[str, Sequence[Row]]
+    judged: Sequence[Row]
     reference: Sequence[Group]
     encoder: Encoder
 
@@ -52,7 +59,10 @@ class Meta:
         require_known("--judge", options.judge, (*OWN_JUDGES, *OBSERVERS))
         require_known("--observer", options.observer)
         _require_lessons(options)
+        judged = read_judged(options.eft) if options.eft else []
         require_usable(options)
+        if judged:
+            training_arguments(_tuning(options), sft(options.max_length))
         encoder = Encoder(encoder_folder(options.encoder))
         questions, measured = prompts_of(options, encoder)
         logged = _logged(options.sources) if options.logged else {}
@@ -60,14 +70,23 @@ class Meta:
             questions = [question for question in questions if question.text in logged]
         size = _size(options, len(questions))
         reference = _reference(options.reference, options.answers, options.seed)
-        data = [[asdict(q) for q in questions], logged, [asdict(group) for group in reference]]
-        course = Course.of(options, "meta-judge", measured, data, {"prompts": size}, files=["reference"])
+        data = [[asdict(q) for q in questions], logged, judged, [asdict(group) for group in reference]]
+        course = Course.of(options, "meta-judge", measured, data, {"prompts": size}, files=["eft", "reference"])
         say(f"{len(questions)} prompts, {size} new ones an iteration; {course.measured_told}")
-        return cls(options, course, questions, size, logged, reference, encoder)
+        return cls(options, course, questions, size, logged, judged, reference, encoder)
+
+    @property
+    def tuning(self) -> AlignMetaJudgeOptions:
+        """The options by which the model is fine-tuned on `judged`."""
+        return _tuning(self.options)
 
     def turn(self, iteration: int) -> Turn:
         """What an iteration trains; behind the last row of the schedule all do as that one."""
         return _turn(self.options, iteration)
+
+
+def _tuning(options: AlignMetaJudgeOptions) -> AlignMetaJudgeOptions:
+    return options.model_copy(update={"epochs": options.eft_epochs, "learning_rate": options.eft_learning_rate})
 
 
 def _turn(options: AlignMetaJudgeOptions, iteration: int) -> Turn:

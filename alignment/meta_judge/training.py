@@ -17,7 +17,8 @@ from typing import Any
 from agents.errors import BadInput
 from agents.metered import Metered
 from alignment.config import AlignMetaJudgeOptions
-from alignment.iterative.course import PAIRS, Panel
+from alignment.iterative.course import FIRST, MODEL, PAIRS, Panel
+from alignment.iterative.learning import fine_tune
 from alignment.iterative.measures import answers_table
 from alignment.iterative.prompts import Task, first_tasks
 from alignment.iterative.sampling import responded
@@ -40,8 +41,9 @@ def run_meta_judge(options: AlignMetaJudgeOptions) -> Path:
     """
     meta = Meta.of(options)
     course = meta.course
+    _fine_tuned(meta)
     course.train(partial(_sampled, meta))
-    asyncio.run(_measured(meta))
+    asyncio.run(_measured(meta, options.iterations))
     course.finish()
     metrics = metrics_of(read_record(options.out, options.iterations, [group.scores for group in meta.reference]))
     write_json(options.out / "metrics.json", metrics)
@@ -52,24 +54,35 @@ def run_meta_judge(options: AlignMetaJudgeOptions) -> Path:
     return options.out
 
 
-def _opened(meta: Meta, iteration: int) -> AbstractAsyncContextManager[Panel]:
-    """The model that begins an iteration, who measures it, and an observer who judges in its place, if any."""
+def _fine_tuned(meta: Meta) -> None:
+    """Have the model learn what a judgement looks like, where there are judged answers, before the first iteration."""
+    course, folder = meta.course, meta.course.folder(0)
+    if not meta.judged or (folder / MODEL).exists():
+        return
+    asyncio.run(_measured(meta, None))
+    written(folder / FIRST, lambda: meta.judged)
+    course.learn(0, "fine-tuning", partial(fine_tune, folder / FIRST, meta.options.model, meta.tuning))
+
+
+def _opened(meta: Meta, iteration: int | None) -> AbstractAsyncContextManager[Panel]:
+    """The model that came out of an iteration, who measures it, and an observer who judges in its place, if any."""
     options = meta.options
     observers = [options.observer] + [options.judge] * (options.judge not in OWN_JUDGES)
     calls = meta.size * options.responses * options.judgements  # an expected score's second call waits for its first
-    return meta.course.panel([meta.course.solver(iteration - 1)], observers, calls)
+    return meta.course.panel([meta.course.solver(iteration)], observers, calls)
 
 
-async def _measured(meta: Meta) -> None:
-    """What the last model answers, and how it judges."""
-    last = meta.options.iterations
-    if meta.course.has_answered(last) and len(whole_rows(_reference_path(meta, last))) == len(meta.reference):
+async def _measured(meta: Meta, iteration: int | None) -> None:
+    """What a model answers, and how it judges, when nothing else is asked of it."""
+    course, path = meta.course, _reference_path(meta, iteration)
+    if course.has_answered(iteration) and len(whole_rows(path)) == len(meta.reference):
         return
-    async with _opened(meta, last + 1) as panel:
-        await _measure(meta, last, panel)
+    async with _opened(meta, iteration) as panel:
+        course.begin()
+        await _measure(meta, iteration, panel)
 
 
-async def _measure(meta: Meta, iteration: int, panel: Panel) -> None:
+async def _measure(meta: Meta, iteration: int | None, panel: Panel) -> None:
     """What the model that came out of an iteration answers, and how it judges rated answers."""
     await meta.course.answer(iteration, panel, meta.options.observer)
     if meta.reference:
@@ -93,7 +106,7 @@ async def _measure(meta: Meta, iteration: int, panel: Panel) -> None:
 async def _sampled(meta: Meta, iteration: int) -> None:
     """All phases of an iteration before its training: from the answers of its first model to the pairs."""
     course, folder, turn = meta.course, meta.course.folder(iteration), meta.turn(iteration)
-    async with _opened(meta, iteration) as panel:
+    async with _opened(meta, iteration - 1) as panel:
         course.begin()
         await _measure(meta, iteration - 1, panel)
         tasks = first_tasks(meta.questions, meta.size, iteration, meta.options.seed)
@@ -159,18 +172,18 @@ async def _verdicts(
         )
 
 
-def _model(meta: Meta, iteration: int, panel: Panel) -> Metered:
+def _model(meta: Meta, iteration: int | None, panel: Panel) -> Metered:
     return panel.models[meta.course.solver(iteration)]
 
 
-def _judge(meta: Meta, iteration: int, panel: Panel) -> sampling.JudgeOf:
+def _judge(meta: Meta, iteration: int | None, panel: Panel) -> sampling.JudgeOf:
     """Who judges: the model that came out of an iteration, or an observer."""
     options = meta.options
     if options.judge not in OWN_JUDGES:
         return sampling.from_outside(panel.observers[options.judge])
     by = sampling.by_text if options.judge == "text" else sampling.by_expectation
     manner = meta.course.manner(options.judge_tokens)
-    return by(_model(meta, iteration, panel), manner, options.judgements, iteration)
+    return by(_model(meta, iteration, panel), manner, options.judgements, iteration or 0)
 
 
 def _judge_calls(meta: Meta) -> int:
@@ -179,13 +192,13 @@ def _judge_calls(meta: Meta) -> int:
     return {"text": count, "expected": 2 * count}.get(judge, 1)
 
 
-def _judge_invariant(meta: Meta, iteration: int, panel: Panel) -> bool:
+def _judge_invariant(meta: Meta, iteration: int | None, panel: Panel) -> bool:
     if meta.options.judge not in OWN_JUDGES:
         return panel.observers[meta.options.judge].batch_invariant
     return _model(meta, iteration, panel).batch_invariant
 
 
-def _reference_path(meta: Meta, iteration: int) -> Path:
+def _reference_path(meta: Meta, iteration: int | None) -> Path:
     return meta.course.folder(iteration) / "reference.jsonl"
 
 

@@ -173,7 +173,7 @@ def test_every_model_answers_what_is_never_trained_on(trained, judging_model):
     assert set(metrics["cost"]) == {"answers", "responses", "rewards", "learning", "evolving"}
     assert metrics["cost"]["responses"]["calls"] == 2 * TRAINED * 3
     record = read_record(folder, 2)
-    assert [each.learned["pairs"] for each in record.iterations[1:]] == [
+    assert [each.learned["rows"] for each in record.iterations[1:]] == [
         len(each.pairs) for each in record.iterations[1:]
     ]
 

@@ -1,5 +1,6 @@
 """A small training by Meta-Rewarding: a tiny model that can answer, judge and rate, and twelve prompts."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,8 @@ def begun(folder: Path) -> Path:
     folder.mkdir(exist_ok=True)
     (folder / "prompts.txt").write_text("\n".join(PROMPTS) + "\n")
     (folder / "hard.txt").write_text("Prove that 1 is odd.\nProve that 3 is odd.\n")
+    judged = [{"prompt": prompt, "response": "Ask.", "judgement": "Kind.", "score": 4} for prompt in PROMPTS]
+    (folder / "eft.jsonl").write_text("".join(json.dumps(row) + "\n" for row in judged))
     (folder / "schedule.toml").write_text(SCHEDULE)
     return folder
 

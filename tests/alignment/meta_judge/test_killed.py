@@ -13,6 +13,9 @@ from tests.alignment.meta_judge.conftest import argv_of, begun
 
 ROOT = Path(__file__).parents[3]
 MOMENTS = (
+    "untrained/answers 1",
+    "before iteration-0/eft",
+    "step 3",  # of the fine-tuning
     "iteration-1/judgements 3",
     "iteration-1/verdicts 2",
     "before iteration-1/pairs",
@@ -25,7 +28,7 @@ def run(tmp_path, tiny_judge):
     """Runs `align meta-judge` in a folder to its end, or to the moment when it is killed."""
 
     def run(folder, *, killed=None, **options):
-        argv = argv_of(model=tiny_judge, out="run", prompts=4, **options)
+        argv = argv_of(model=tiny_judge, out="run", prompts=4, eft="eft.jsonl", save_steps=2, **options)
         given = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"} | ({"KILLED": killed} if killed else {})
         command = [sys.executable, "-m", "tests.alignment.launched", *argv]
         return subprocess.run(
@@ -36,7 +39,7 @@ def run(tmp_path, tiny_judge):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)  # six processes, each of which loads PyTorch and TRL
+@pytest.mark.timeout(900)  # nine processes, each of which loads PyTorch and TRL
 def test_a_training_that_is_killed_again_and_again_ends_as_one_that_was_not(run, tmp_path):
     done = run("whole")
     assert done.returncode == 0, done.stderr
