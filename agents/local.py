@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from agents.decoding import Continuation, Row, continue_rows, shares_prefixes
 from agents.errors import BadInput
 from agents.language_model import Completion, ModelError, Prompt
 from agents.prefixes import common_length
+from agents.sampling import NotFinite
 
 # What decides a model's words. Other files of its folder (a card, a trainer's state) may change.
 WORDING_FILES = (
@@ -97,13 +99,22 @@ class LocalModel:
     async def complete(self, prompt: Prompt) -> Completion:
         """Answer `prompt`. Token counts: the chat with the forced start; what was generated, end of turn included."""
         call = self._call(prompt)
-        continuation: Continuation = await self._batcher.submit(self, call)
+        continuation: Continuation | None = await self._batcher.submit(self, call)
+        if continuation is None:
+            raise ModelError("failed", f"{self.name} gave no finite probabilities (NaN or infinite logits)")
         return self._completion(call, continuation)
 
-    def generate(self, jobs: Sequence[Call], abandoned: Callable[[], bool]) -> Sequence[Continuation]:
-        """The continuations of a batch, for the batcher."""
+    def generate(self, jobs: Sequence[Call], abandoned: Callable[[], bool]) -> Sequence[Continuation | None]:
+        """The continuations of a batch, for the batcher; None where the model gave no finite probabilities."""
         rows = [call.row for call in jobs]
-        return continue_rows(self._model, rows, self._ends, abandoned, share=self._share)
+        try:
+            found = continue_rows(self._model, rows, self._ends, abandoned, share=self._share)
+        except NotFinite:
+            if len(jobs) == 1:
+                return [None]
+            # Each alone, so that the others go on: read together, one prompt's NaN reaches all, for 0 · NaN is NaN.
+            return [row for job in jobs for row in self.generate([job], abandoned)]
+        return [row if all(map(math.isfinite, row.choice_logprobs)) else None for row in found]
 
     def _call(self, prompt: Prompt) -> Call:
         try:

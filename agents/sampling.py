@@ -10,6 +10,10 @@ import torch
 LIKELIEST = 512
 
 
+class NotFinite(ArithmeticError):
+    """A model's logits for a row hold NaN or +∞, or allow no token: they give no probabilities."""
+
+
 def uniform(seed: int, position: int) -> float:
     """The draw in [0, 1) for the token at `position` of the reply: 53 bits of blake2b(seed, position)."""
     digest = hashlib.blake2b(f"{seed}:{position}".encode(), digest_size=8).digest()
@@ -23,8 +27,11 @@ def sample(
 
     Temperature 0 takes the likeliest token. Otherwise the uniform picks through the inverse distribution of the
     nucleus: the likeliest tokens that together have `top_p` of the probability after temperature, ties included.
+    Raises NotFinite where a row of logits gives no probabilities.
     """
     tokens = logits.argmax(-1)
+    if not logits.gather(1, tokens[:, None]).isfinite().all():  # to argmax NaN is the highest
+        raise NotFinite
     drawn = temperatures > 0
     if drawn.any():
         probabilities = torch.softmax(logits[drawn].float() / temperatures[drawn, None].float(), -1)

@@ -116,10 +116,17 @@ def _difference(begun: Fingerprint, now: Fingerprint) -> str | None:
 
 
 def _flat(options: Mapping[str, Any]) -> dict[str, str]:
-    """Options as they are given, by flag, and those of the table [trainer] by key, without those that are not given."""
-    flags = {f"--{name.replace('_', '-')} ": _word(value) for name, value in options.items() if name != "trainer"}
-    table = {f"[trainer] {key} = ": json.dumps(value) for key, value in options["trainer"].items()}
-    return {name: text for name, text in (flags | table).items() if text}
+    """Options as they are given, by flag, and those of a table by key, without those that are not given."""
+    return {place: text for name, value in options.items() for place, text in _told(name, value).items() if text}
+
+
+def _told(name: str, value: Any) -> dict[str, str]:
+    if isinstance(value, dict):
+        return {f"[{name}] {key} = ": json.dumps(given) for key, given in value.items()}
+    if isinstance(value, list) and any(isinstance(row, dict) for row in value):
+        rows = {f"[[{name}]] row {n}, {key} = ": json.dumps(row[key]) for n, row in enumerate(value, 1) for key in row}
+        return {f"[[{name}]] number of rows: ": str(len(value)), **rows}  # a row may be empty
+    return {f"--{name.replace('_', '-')} ": _word(value)}
 
 
 def _word(value: Any) -> str:

@@ -255,11 +255,14 @@ def read_table(path: Path, settings: type[BaseSettings]) -> dict[str, Any]:
 
 def _one_line(error: ValidationError, prog: str) -> str:
     first = error.errors()[0]
-    name = str(first["loc"][0]) if first["loc"] else ""
-    option = f"--{name.replace('_', '-')}"
+    match first["loc"]:
+        case (table, int(row), str(key), *_):
+            where = f"[[{table}]] row {row + 1}, {key}"
+        case loc:
+            where = "--" + "".join(map(str, loc[:1])).replace("_", "-")
     if first["type"] == "missing":
-        return f"{option} is missing; `{prog} --help` lists the options"
-    return f"{option}: {first_fault(error)[1]}, got {first['input']!r}"
+        return f"{where} is missing; `{prog} --help` lists the options"
+    return f"{where}: {first_fault(error)[1]}, got {first['input']!r}"
 
 
 class _Parser(argparse.ArgumentParser):

@@ -21,25 +21,29 @@ Points are added one after another:
 - 1 point more if it is clearly written for the person who asks: complete, well ordered, friendly.
 - 1 point more if it could not be better: made for this person, knowing, without a superfluous word."""
 
+# What is the same for all stands first: a model that computes a common beginning once reads little more than the texts.
 JUDGE = """\
+A response to a request is awarded up to five points. {rubric}
+
 Someone asked:
 {prompt}
 
 The response was:
 {response}
 
-Award this response up to five points. {rubric}
-
-Say in at most 100 words why you give or withhold each point. End with a line that reads "Score: " and the sum."""
+Award this response its points: say in at most 100 words why you give or withhold each. End with a line that reads \
+"Score: " and the sum."""
 
 META_JUDGE = """\
+A response to a request was awarded up to five points. {rubric}
+
 Someone asked:
 {prompt}
 
 The response was:
 {response}
 
-Two judges were to award it up to five points. {rubric}
+Two judges have awarded it points.
 
 Judgement A:
 {first}

@@ -20,6 +20,7 @@ from agents.errors import BadInput
 from agents.language_model import Completion, Key, Message, ModelError, Prompt
 from agents.local import LocalModel, folder_digest
 from agents.models import EMBEDDED_ENCODER, EMBEDDED_MODEL, encoder_folder, model_folder
+from agents.observers import LLMObserver
 from agents.prompts import STARTS, draft_messages, observe_messages, review_messages
 from agents.rating import SCALE_LABELS, verdict_log_odds, words_of
 
@@ -318,3 +319,72 @@ def test_what_the_chat_template_refuses_is_invalid(drawing: LocalModel) -> None:
     with pytest.raises(ModelError, match="the user begins") as caught:
         answered(drawing, Prompt(Key(0, 0, "draft"), (Message("assistant", "Yes."),), 4, 0.0, 1.0, 0))
     assert caught.value.outcome == "invalid"
+
+
+# Weights that are not numbers.
+
+
+@pytest.fixture
+def spoilt(drawing_folder: Path, tmp_path: Path, batcher: Batcher) -> Callable[..., LocalModel]:
+    """Makes the drawing model with NaN in the row of a `token`, or everywhere, of one of its weights."""
+
+    def make(weight: str, token: str | None = None) -> LocalModel:
+        folder = Path(shutil.copytree(drawing_folder, tmp_path / "spoilt"))
+        row = AutoTokenizer.from_pretrained(folder).convert_tokens_to_ids(token) if token else slice(None)
+        weights = load_file(folder / "model.safetensors")
+        weights[weight][row] = torch.nan
+        save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+        return LocalModel.load("spoilt", folder, batcher=batcher, device="cpu")
+
+    return make
+
+
+def said(model: LocalModel, prompts: list[Prompt]) -> list[str | None]:
+    """What `model` answers to all at once; None where the call failed for want of probabilities."""
+
+    async def one(prompt: Prompt) -> str | None:
+        try:
+            return (await model.complete(prompt)).text
+        except ModelError as error:
+            assert error.outcome == "failed" and "spoilt gave no finite probabilities" in str(error)
+            return None
+
+    async def together() -> list[str | None]:
+        return await asyncio.gather(*map(one, prompts))
+
+    return asyncio.run(together())
+
+
+def asking(text: str, seed: int, temperature: float = 1.0, max_tokens: int = 40) -> Prompt:
+    return Prompt(Key(0, seed, "draft"), (Message("user", text),), max_tokens, temperature, 1.0, seed)
+
+
+def test_a_model_of_nan_fails_every_call_and_rates_nothing(spoilt: Callable[..., LocalModel]) -> None:
+    model = spoilt("model.norm.weight")
+    assert said(model, [asking("Go", 0, 0.0), asking("Go", 1), asking("Stay", 2, 0.3)]) == [None] * 3
+    rating = asyncio.run(LLMObserver(model, "scale").rate(Key(0, 0, "observer"), QUESTION, ANSWERS[0]))
+    assert (rating.alignment, rating.engagement, rating.outcome) == (None, None, "failed")
+    assert [call.logprobs for call in rating.calls] == [None, None]
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_a_prompt_that_leads_to_nan_leaves_the_others_alone(
+    drawing: LocalModel, spoilt: Callable[..., LocalModel], temperature: float
+) -> None:
+    prompts = [asking(text, seed, temperature, 2) for seed, text in enumerate(["Go at noon", "Go at zero", "Go"])]
+    first, _, last = said(drawing, prompts)
+    assert said(spoilt("model.embed_tokens.weight", "z"), prompts) == [first, None, last]
+
+
+def test_a_reply_that_comes_to_nan_on_its_way_fails(drawing: LocalModel, spoilt: Callable[..., LocalModel]) -> None:
+    prompts = [asking("Go", seed) for seed in range(16)]
+    whole = said(drawing, prompts)
+    found = said(spoilt("model.embed_tokens.weight", "A"), prompts)
+    assert None in found and any(found)
+    for text, left in zip(whole, found, strict=True):
+        assert text is not None and left == (None if "A" in text[:-1] else text)
+
+
+def test_choices_without_probabilities_fail_though_a_token_can_be_drawn(spoilt: Callable[..., LocalModel]) -> None:
+    prompt = replace(asking("How good?", 0, max_tokens=1), start="Rating: ", choices=SCALE_LABELS)
+    assert said(spoilt("lm_head.weight", "z"), [prompt]) == [None]  # "z" may not come next

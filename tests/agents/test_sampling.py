@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.sampling import sample, uniform
+from agents.sampling import NotFinite, sample, uniform
 
 
 def drawn(probabilities: list[list[float]], top_p: float, uniforms: list[float], temperature: float = 1.0) -> list[int]:
@@ -62,6 +62,15 @@ def test_temperature_0_takes_the_likeliest_beside_rows_that_draw() -> None:
 
 def test_minus_infinity_is_never_drawn() -> None:
     assert drawn([[0.0, 1.0, 0.0]], 1.0, [0.0, 0.5, 0.999999]) == [1, 1, 1]
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.8])
+@pytest.mark.parametrize("row", [[1.0, torch.nan, 2.0], [1.0, torch.inf, 2.0], [-torch.inf] * 3], ids=str)
+def test_logits_without_probabilities_are_refused_beside_good_rows(row: list[float], temperature: float) -> None:
+    settings = torch.tensor([[temperature] * 2, [0.9] * 2, [0.5] * 2], dtype=torch.float64)
+    assert len(sample(torch.tensor([[1.0, 3.0, 2.0]] * 2), *settings)) == 2
+    with pytest.raises(NotFinite):
+        sample(torch.tensor([[1.0, 3.0, 2.0], row]), *settings)
 
 
 @pytest.mark.parametrize("top_p", [0.5, 0.9, 0.97, 1.0])

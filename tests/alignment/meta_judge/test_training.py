@@ -207,7 +207,7 @@ def test_the_metrics_sum_up_the_files(trained):
         assert told["disagreement"] == pytest.approx(fmean(spread))
         pairs = [pair["kind"] for pair in rows(folder / f"iteration-{number}/pairs.jsonl")]
         assert (told["actor_pairs"], told["judge_pairs"]) == (pairs.count("actor"), pairs.count("judge"))
-        assert told["learned"]["pairs"] == len(pairs)
+        assert told["learned"]["rows"] == len(pairs)
     first, second = (told["meta_judge"] for told in metrics["iterations"])
     assert (first["bouts"], first["verdicts"], first["unread"], second) == (SIZE, 6 * SIZE, 0, None)
     for number, told in enumerate(metrics["answers"]):
@@ -446,7 +446,7 @@ def test_another_training_is_not_gone_on_with(meta, tmp_path):
     assert "begun with --meta true, not --meta false" in refused(meta=False, resume=True)
     assert "begun with --prompts 8, not --prompts 4" in refused(iterations=2, resume=True)
     (tmp_path / "schedule.toml").write_text("schedule = [{rho = 0.3}]\n")
-    assert "begun with --schedule " in refused(resume=True)
+    assert "begun with [[schedule]] number of rows: 2, not [[schedule]] number of rows: 1" in refused(resume=True)
 
 
 # What can't be done.
@@ -458,10 +458,10 @@ def test_another_training_is_not_gone_on_with(meta, tmp_path):
         ([], {"judge": "me"}, "--judge me: unknown judge; known: text, expected, llm, llm:verdict, llm:scale"),
         ([], {"observer": "text"}, "--observer text: unknown judge; known: llm, llm:verdict, llm:scale, embedding"),
         ([], {"judge": "reward-model:nothing"}, "nothing"),
-        ([], {"config": "unknown.toml"}, "--schedule: extra inputs are not permitted"),
-        ([], {"config": "wide.toml"}, "--schedule: input should be less than or equal to 1, got 1.5"),
+        ([], {"config": "unknown.toml"}, "[[schedule]] row 1, roh: extra inputs are not permitted"),
+        ([], {"config": "wide.toml"}, "[[schedule]] row 1, rho: input should be less than or equal to 1, got 1.5"),
         ([], {"config": "none.toml"}, "--schedule: "),
-        ([], {"config": "long.toml"}, "--schedule: input should be greater than or equal to 1, got 0"),
+        ([], {"config": "long.toml"}, "[[schedule]] row 1, max_judgement: input should be greater than or equal"),
         ([], {"config": "idle.toml"}, "[[schedule]] row 2: iteration 2 would learn nothing; give it actor = true"),
         ([], {"config": "judge.toml", "meta": False}, "[[schedule]] row 1: iteration 1 would learn nothing"),
         ([], {"config": "judge.toml", "judge": "embedding"}, "[[schedule]] row 1: iteration 1 would learn nothing"),
