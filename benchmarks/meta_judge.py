@@ -1,14 +1,15 @@
 """Meta-Rewarding's comparison (arXiv 2407.19594, section 3): does a judge that learns to judge agree more with people?
 
 Rated answers are divided by prompt. Some become judgements, whose score is an answer's rank, from which the model
-learns a judge's format; with the ranking of the others it is compared after every iteration. Two arms go on from that
-model: `meta`, and `self`, self-rewarding (`--no-meta`, with lengths controlled too), which gets as many more prompts as
-the tokens of verdicts and of judge pairs would have bought. Told of each model: its agreement with the rankings and how
-far that rose, paired by prompt; rewards of its answers; what judge and meta-judge follow; tokens by phase.
+learns a judge's format; with the ranking of others it is compared after every iteration; the prompts that are left it
+answers itself. Two arms go on from the fine-tuned model: `meta`, and `self`, self-rewarding (`--no-meta`, with lengths
+controlled too), which gets as many more prompts as the tokens of verdicts and of judge pairs would have bought. Told of
+each model: its agreement with the rankings and how far that rose, paired by prompt; rewards of its answers; what judge
+and meta-judge follow; tokens by phase.
 
-    python benchmarks/meta_judge.py RATED PROMPTS --prompts 100 --out DIR [--arm meta …] [OPTIONS OF align meta-judge]
+    python benchmarks/meta_judge.py RATED --prompts 12 --out DIR [--arm meta …] [OPTIONS OF align meta-judge]
 
-PROMPTS must last for the arm with more of them, else it takes what is there, and "budget" tells what it lacked. A
+Where the prompts don't last for the arm with more of them, it takes what is there, and "budget" tells what it lacked. A
 training that is there already, or half there, is gone on with. Prints tables; the last line is JSON, and so is
 DIR/numbers.json.
 """
@@ -35,7 +36,7 @@ from agents.models import EMBEDDED_MODEL, encoder_folder, root_model
 from alignment.config import AlignMetaJudgeOptions
 from alignment.groups import has_contrast, read_file
 from alignment.iterative.measures import plain
-from alignment.iterative.prompts import first_prompts, prompts_of
+from alignment.iterative.prompts import prompts_of
 from alignment.likelihood import accuracy_gain, estimate, mean_estimate
 from alignment.meta_judge.learned import scores_of
 from alignment.meta_judge.record import Record, read_record
@@ -91,33 +92,32 @@ def judged(groups: Sequence[Group], most: int) -> Iterator[Row]:
 
 
 def divided(groups: Sequence[Group], count: int, seed: int) -> tuple[list[Group], list[Group]]:
-    """(to learn the format from, to compare a judge with): those of `count` prompts, drawn by seed; the others."""
+    """Those of `count` prompts, drawn by seed, and the others."""
     questions = list(dict.fromkeys(group.question for group in groups))
     drawn = generator(seed, 0, 0, "judged data").permutation(len(questions))[:count].tolist()
-    learned = {questions[place] for place in drawn}
-    sides = [[group for group in groups if (group.question in learned) == is_learned] for is_learned in (True, False)]
+    first = {questions[place] for place in drawn}
+    sides = [[group for group in groups if (group.question in first) == is_first] for is_first in (True, False)]
     return sides[0], sides[1]
 
 
 def written(args: argparse.Namespace) -> tuple[list[tuple[float, ...]], Row]:
-    """Writes the judged data and the reference; the reference's ratings, and what became of the rated answers.
+    """Writes judged data, reference and prompts; the reference's ratings, and what became of the rated answers.
 
-    The reference is cut at --answers, as `align meta-judge` would cut it. Raises BadInput where none is left.
+    The reference is cut at --answers, as `align meta-judge` would cut it. Raises BadInput where too few are left.
     """
     read = read_file(args.rated).groups
     groups = [group for group in read if has_contrast(group)]
     eft, others = divided(groups, args.eft_groups, args.seed)
-    if not eft or not others:
-        raise BadInput(f"{args.rated}: {len(groups)} groups are rated differently; give more than --eft-groups")
-    order = generator(args.seed, 0, 0, "measured").permutation(len(others))[: args.answers].tolist()
-    reference = [others[place] for place in sorted(order)]
+    reference, rest = divided(others, args.answers, args.seed)
+    if not rest:
+        raise BadInput(f"{args.rated}: {len(groups)} groups are rated differently; give more, or fewer --eft-groups")
     rows = list(judged(eft, args.eft_responses))
     args.out.mkdir(parents=True, exist_ok=True)
     write_whole(args.out / "eft.jsonl", map(json_line, rows))
     names = ("query", "question", "responses", "scores")
     kept = ({name: asdict(group)[name] for name in names} for group in reference)
     write_whole(args.out / "reference.jsonl", map(json_line, kept))
-    measured = {group.question for group in reference}
+    write_whole(args.out / "prompts.jsonl", (json_line({"query": group.question}) for group in rest))
     return [group.scores for group in reference], {
         "groups": len(read),
         "without_contrast": len(read) - len(groups),
@@ -125,8 +125,7 @@ def written(args: argparse.Namespace) -> tuple[list[tuple[float, ...]], Row]:
         "eft_judgements": len(rows),
         "reference_groups": len(reference),
         "reference_answers": sum(len(group.responses) for group in reference),
-        "left_over": len(others) - len(reference),
-        "prompts_in_reference": sum(prompt.text in measured for prompt in first_prompts([args.sources])),
+        "prompts": len(rest),
     }
 
 
@@ -217,8 +216,8 @@ def recorded(arm: str, args: argparse.Namespace, ratings: Sequence[tuple[float, 
 
 def arguments(args: argparse.Namespace) -> list[str]:
     """What both arms are given. Their answers are rated by one judge, whatever model they begin with."""
-    argv = [str(args.sources), "--reference", str(args.out / "reference.jsonl"), "--iterations", str(args.iterations)]
-    argv += ["--answers", str(args.answers), "--seed", str(args.seed)]
+    argv = [str(args.out / "prompts.jsonl"), "--reference", str(args.out / "reference.jsonl")]
+    argv += ["--iterations", str(args.iterations), "--answers", str(args.answers), "--seed", str(args.seed)]
     return [*argv, "--judge-model", args.judge_model or root_model(args.model), *args.options]
 
 
@@ -326,14 +325,13 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     parser.add_argument("rated", type=Path, help="groups {query, responses, scores}, rated by people")
-    parser.add_argument("sources", type=Path, metavar="PROMPTS")
     parser.add_argument("--prompts", type=int, required=True, help="prompts of an iteration of Meta-Rewarding")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--arm", action="append", choices=ARMS)
     parser.add_argument("--eft-groups", type=int, default=48, help="prompts whose rated answers are learned from")
     parser.add_argument("--eft-responses", type=int, default=4, help="answers of each of them")
     parser.add_argument("--iterations", type=int, default=4)
-    parser.add_argument("--answers", type=int, default=128, help="prompts of a kind that are measured on")
+    parser.add_argument("--answers", type=int, default=128, help="prompts of the reference, and of those held out")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--model", default=EMBEDDED_MODEL)
     parser.add_argument("--judge-model")

@@ -174,6 +174,8 @@ class Course:
 
     async def answer(self, iteration: int | None, panel: Panel, observer: str) -> None:
         """Have the model that came out of an iteration answer what it is measured on, rated by `observer`."""
+        if not self.measured:
+            return
         with self.phase(iteration, "answers", len(self.measured), panel.quota) as told:
             await sampling.measured(
                 self.folder(iteration) / ANSWERS,

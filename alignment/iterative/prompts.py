@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,10 +74,16 @@ def divided(
     return sides[0], sides[1]
 
 
-def first_tasks(questions: Sequence[Question], size: int, iteration: int, seed: int) -> list[Task]:
-    """`size` questions as tasks, in an order drawn by seed; those behind them for a later `iteration`."""
-    order = generator(seed, 0, 0, "first prompts").permutation(len(questions))
-    places = order[(iteration - 1) * size : iteration * size].tolist()
+def first_tasks(
+    questions: Sequence[Question], size: int, iteration: int, seed: int, ahead: Container[str] = ()
+) -> list[Task]:
+    """`size` questions as tasks, in an order drawn by seed; those behind them for a later `iteration`.
+
+    Those whose text is in `ahead` come before all others.
+    """
+    order = generator(seed, 0, 0, "first prompts").permutation(len(questions)).tolist()
+    order.sort(key=lambda place: questions[place].text not in ahead)
+    places = order[(iteration - 1) * size : iteration * size]
     return [
         Task(f"{iteration}-{number}", questions[place].text, questions[place].topic, iteration)
         for number, place in enumerate(places, start=1)

@@ -66,9 +66,8 @@ class Meta:
         encoder = Encoder(encoder_folder(options.encoder))
         questions, measured = prompts_of(options, encoder)
         logged = _logged(options.sources) if options.logged else {}
-        if options.logged:
-            questions = [question for question in questions if question.text in logged]
-        size = _size(options, len(questions))
+        said = sum(question.text in logged for question in questions)
+        size = _size(options, len(questions), said if options.logged else len(questions))
         reference = _reference(options.reference, options.answers, options.seed)
         data = [[asdict(q) for q in questions], logged, judged, [asdict(group) for group in reference]]
         course = Course.of(options, "meta-judge", measured, data, {"prompts": size}, files=["eft", "reference"])
@@ -108,9 +107,14 @@ def _require_lessons(options: AlignMetaJudgeOptions) -> None:
             )
 
 
-def _size(options: AlignMetaJudgeOptions, there: int) -> int:
-    """How many prompts an iteration has of those that are `there`."""
-    size = options.prompts or there // options.iterations
+def _size(options: AlignMetaJudgeOptions, there: int, first: int) -> int:
+    """How many prompts an iteration has of those that are `there`, of which the first one can have `first`."""
+    size = options.prompts or min(there // options.iterations, first)
+    if size > first:
+        raise BadInput(
+            f"--prompts {size}: the first iteration's responses are logged ones, and only {first} prompts that are not "
+            "held out have some; choose fewer, or leave --logged out"
+        )
     if size < 1 or size * options.iterations > there:
         raise BadInput(
             f"--prompts {size}: {options.iterations} iterations need {max(1, size) * options.iterations} prompts, and "

@@ -67,7 +67,7 @@ def _fine_tuned(meta: Meta) -> None:
 def _opened(meta: Meta, iteration: int | None) -> AbstractAsyncContextManager[Panel]:
     """The model that came out of an iteration, who measures it, and an observer who judges in its place, if any."""
     options = meta.options
-    observers = [options.observer] + [options.judge] * (options.judge not in OWN_JUDGES)
+    observers = [options.observer] * bool(meta.course.measured) + [options.judge] * (options.judge not in OWN_JUDGES)
     calls = meta.size * options.responses * options.judgements  # an expected score's second call waits for its first
     return meta.course.panel([meta.course.solver(iteration)], observers, calls)
 
@@ -109,7 +109,7 @@ async def _sampled(meta: Meta, iteration: int) -> None:
     async with _opened(meta, iteration - 1) as panel:
         course.begin()
         await _measure(meta, iteration - 1, panel)
-        tasks = first_tasks(meta.questions, meta.size, iteration, meta.options.seed)
+        tasks = first_tasks(meta.questions, meta.size, iteration, meta.options.seed, ahead=meta.logged)
         written(folder / "prompts.jsonl", lambda: map(asdict, tasks))
         responses = await _responses(meta, iteration, tasks, panel)
         with course.phase(iteration, "judgements", len(tasks), panel.quota) as told:

@@ -292,7 +292,7 @@ def test_prompts_that_leave_no_room_for_a_response_are_left_out_and_told(eva, tm
     assert done.code == 0, done.err
     asked = [row["query"][-1]["content"] for row in rows(tmp_path / "trained/iteration-1/pairs.jsonl")]
     left_out = [text for text in asked if len(text) > 500]
-    assert len(left_out) > 1 and f"iteration 1: {len(left_out)} pairs left out, whose prompt fills" in done.err
+    assert len(left_out) > 1 and f"learning: {len(left_out)} rows left out, for which --max-length" in done.err
     learned = json.loads((tmp_path / "trained/iteration-1/model/learned.json").read_text())
     assert learned["dropped"] == len(left_out)
 
