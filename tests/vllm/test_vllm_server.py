@@ -194,3 +194,31 @@ def test_simulate_starts_it_and_ends_it(tmp_path: Path) -> None:
     assert (out / "report.html").is_file() and transcript.read(out).end is not None
     started_since = set(parents()) - before
     assert not [pid for pid in started_since if b"vllm" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+def test_a_model_that_is_trained_judges_by_it_before_and_after(server: Started, tmp_path: Path) -> None:
+    """Actor, judge and meta-judge by the server; what the model becomes, which no server has, by one of its own."""
+    deeds = ("keep a purse", "read a diary", "sell a gift", "skip a queue", "break a vase", "hide a note")
+    (tmp_path / "prompts.txt").write_text("".join(f"May I {deed}?\n" for deed in deeds), encoding="utf-8")
+    sizes = {"iterations": 1, "prompts": 2, "responses": 2, "judgements": 2, "answers": 2, "groups-per-step": 2}
+    tokens = {"max-tokens": 8, "judge-tokens": 8, "max-length": 640}
+    given = [f"--{name}={value}" for name, value in {**sizes, **tokens}.items()]
+    servers = ["--server", server.url, "--vllm-command", os.environ["VLLM_COMMAND"]]
+    out = tmp_path / "trained"
+    command = ["meta-judge", "prompts.txt", "--judge=expected", "--observer=embedding", *given, *servers]
+    done = subprocess.run(
+        [sys.executable, "-c", "from alignment.cli import align; align()", *command, "--out", str(out)],
+        cwd=tmp_path,
+        env={**os.environ, KEY_VARIABLE: server.key},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"{EMBEDDED_MODEL}: {server.url} · words by id" in done.stderr
+    assert "starting vLLM for" in done.stderr and "iteration 1 · answers 2/2" in done.stderr
+    lines = (out / "iteration-1" / "judgements.jsonl").read_text("utf-8").splitlines()
+    judgements = [found for line in lines for found in json.loads(line)["judgements"].values()]
+    assert len(lines) == 2 and all(0 < each["score"] < 5 for found in judgements for each in found)
+    told = json.loads((out / "metrics.json").read_text("utf-8"))
+    assert told["iterations"][0]["meta_judge"]["unread"] == 0
+    assert [row["held-out"]["rated"] for row in told["answers"]] == [2, 2]
