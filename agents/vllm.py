@@ -109,6 +109,12 @@ def cache_gibibytes(available: int, memory_share: float = 1.0) -> int:
     return min(max(int(available * CACHE_MEMORY * memory_share / 2**30), 1), MOST_CACHE_GIB)
 
 
+def require_program(command: Sequence[str]) -> None:
+    """Raises BadInput where a command that is to start vLLM names no program."""
+    if not command or shutil.which(command[0]) is None:
+        raise BadInput(f"vLLM's command {' '.join(command)!r}: there is no such program; name one that starts vLLM")
+
+
 @asynccontextmanager
 async def started(
     model: str,
@@ -127,8 +133,7 @@ async def started(
     Raises BadInput, with the log's last lines, where the server doesn't come up.
     """
     times = times or Times()
-    if not command or shutil.which(command[0]) is None:
-        raise BadInput(f"vLLM's command {' '.join(command)!r}: there is no such program; name one that starts vLLM")
+    require_program(command)
     gpu = gpu_at_hand()
     port, key = _free_port(), secrets.token_urlsafe(32)
     options = arguments(

@@ -12,7 +12,6 @@ from alignment.eva.operators import SHIPPED, Operator, load_operators
 from alignment.iterative.course import Course, require_known, require_usable
 from alignment.iterative.prompts import prompts_of
 from memory.encoder import Encoder
-from sandbox.console import say
 from sandbox.interaction import Question
 
 
@@ -38,7 +37,7 @@ class Eva:
         operators = load_operators(options.operators or SHIPPED)
         data = [[asdict(question) for question in questions], [asdict(operator) for operator in operators.values()]]
         course = Course.of(options, "eva", measured, data, {"prompts": size}, files=["operators"])
-        say(f"{len(questions)} prompts, {size} of them an iteration; {course.measured_told}")
+        course.say(f"{len(questions)} prompts, {size} of them an iteration; {course.measured_told}")
         return cls(options, course, questions, size, operators, encoder)
 
 

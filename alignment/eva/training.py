@@ -42,6 +42,8 @@ def run_eva(options: AlignEvaOptions) -> Path:
     eva = Eva.of(options)
     course = eva.course
     course.train(partial(_sampled, eva))
+    if not course.is_first:
+        return options.out
     if not course.has_answered(options.iterations):
         asyncio.run(_answered(eva))
     course.finish()

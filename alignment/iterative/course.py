@@ -3,6 +3,8 @@
 The folder has one folder an iteration, whose files are its phases; `iteration-0` has the answers of the model that
 begins. That may have been fine-tuned first: then `untrained` has those before it. At the top lies the last model, with
 what it was made of.
+
+Of several processes the first one samples, while the others wait for its files; all of them train.
 """
 
 from __future__ import annotations
@@ -12,20 +14,24 @@ import shutil
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from accelerate import PartialState
+from accelerate.utils import clear_device_cache
+
 from agents.canonical import digest_of
-from agents.engines import Where, opened
+from agents.engines import Where, opened, vllm_command
 from agents.errors import BadInput
 from agents.local import folder_digest
 from agents.metered import Metered
 from agents.models import model_folder, root_model
 from agents.observers import REWARD_MODEL, LLMObserver
 from agents.prompts import STYLE
+from agents.vllm import require_program
 from alignment import lineage
 from alignment.answers import Manner
 from alignment.arguments import training_arguments
@@ -51,6 +57,7 @@ TELEMETRY = "telemetry.jsonl"
 BESIDE = ("align.toml", "lineage.json", "learned.json", "stability.jsonl", "trainer_log.jsonl")  # a model's files
 OBSERVERS = ("llm", "llm:verdict", "llm:scale", "embedding", "reward-model:DIR")
 ELSEWHERE = ("model", "sources", "hard")  # their contents are compared
+WAIT_S = 0.2  # between looks for a file of the first process
 LATER = ("iterations", "server", "engine", "vllm_command", "max_failures")  # may change when a training goes on
 
 
@@ -94,7 +101,7 @@ class Course:
             method=method,
             rows=digest_of([*data, measured]),
             model=folder_digest(model_folder(options.model)),
-            processes=1,
+            processes=PartialState().num_processes,
             options={**settings, **resolved},
         )
         if options.resume:
@@ -102,7 +109,18 @@ class Course:
                 raise BadInput(f"--resume: {options.out} holds no training; leave --resume out to start one")
             require_same(options.out, begun)
             _require_none_further(options)
+        PartialState().wait_for_everyone()  # who looked at the folder later would find it in use
         return cls(options, measured, resolved, begun)
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process is the one that samples, speaks and writes."""
+        return bool(PartialState().is_main_process)
+
+    def say(self, line: str) -> None:
+        """Tell the person who watches, once."""
+        if self.is_first:
+            say(line)
 
     def begin(self) -> None:
         """Note in the folder what the training is."""
@@ -135,7 +153,7 @@ class Course:
         options = self.options
         speaks = any(name.startswith("llm") for name in observers)
         judge = (options.judge_model or root_model(options.model)) if speaks else None
-        where = Where(tuple(options.server), options.engine, options.vllm_command, calls_at_once=calls)
+        where = replace(_where(options), calls_at_once=calls)
         async with opened(where, say) as engines:
             needed = dict.fromkeys([*names, *([judge] if judge else [])])
             models = {name: Metered(model) for name, model in (await engines.models(list(needed))).items()}
@@ -203,15 +221,24 @@ class Course:
         for iteration in range(1, self.options.iterations + 1):
             if (self.folder(iteration) / MODEL).exists():
                 continue
-            if not (self.folder(iteration) / PAIRS).exists():
-                asyncio.run(sample(iteration))
             pairs = self.folder(iteration) / PAIRS
+            self.make(pairs, partial(sample, iteration))
             self.learn(iteration, "learning", partial(learn, pairs, self.solver(iteration - 1), self.options))
+
+    def make(self, path: Path, sample: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Have `sample` write a file that is not there yet, which in the end appears whole."""
+        if self.is_first and not path.exists():
+            asyncio.run(sample())
+        while not path.exists():  # no barrier, which would not wait for hours
+            time.sleep(WAIT_S)
 
     def learn(self, iteration: int, phase: str, learner: Callable[[Path], Learned]) -> None:
         """Have `learner` make the model that comes out of an iteration."""
         began = time.monotonic()
         learned = learner(self.folder(iteration) / MODEL)
+        clear_device_cache(garbage_collection=True)  # who answers next, a server perhaps, needs the room
+        if not self.is_first:
+            return
         self.note(iteration, phase, time.monotonic() - began, {"input_tokens": learned.input_tokens})
         if learned.dropped:
             what = how_many(learned.dropped, "row")
@@ -248,9 +275,14 @@ def require_usable(options: IteratedOptions) -> None:
         if (options.out / FILE).exists():
             raise BadInput(f"{options.out}: holds a training; go on with --resume, or name another folder")
         refuse_used(options.out)
-    arguments = training_arguments(options, method_of(options, options.model))
-    if arguments.world_size > 1:
-        raise BadInput("this training samples its own data, and does so in one process; start it without a launcher")
+    training_arguments(options, method_of(options, options.model))
+    command = vllm_command(_where(options))  # which answers for what the model becomes, hours later
+    if command is not None:
+        require_program(command)
+
+
+def _where(options: IteratedOptions) -> Where:
+    return Where(tuple(options.server), options.engine, options.vllm_command)
 
 
 def _named(iteration: int | None) -> str:

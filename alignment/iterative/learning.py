@@ -101,12 +101,8 @@ def _learned(
         trainer = method.trainer(Lesson(trained_model, tokenizer, (), rows, None), args)
         checkpoint = latest_checkpoint(checkpoints, args.world_size) if options.save_steps else None
         stopwatch = take_steps(trainer, (), stack, checkpoint)
-        fresh = stack.enter_context(appearing(options.out))
+        fresh = stack.enter_context(appearing(options.out)) if args.process_index == 0 else None
         write_model(fresh, trainer, tokenizer, options, lambda: whole_model(options.model)[0])
-        write_record(fresh, options, {"learning_rate": args.learning_rate}, trainer.state, ())
-        made_of = lineage.lineage_of(options, [data], ratings_of(groups, delta=options.delta), fresh, groups)
-        write_json(fresh / lineage.FILE, made_of)
-        keep_events(checkpoints, fresh)
         learned = Learned(
             rows=len(rows),
             dropped=len(side.dropped) + len(side.rows) - len(fitting),
@@ -114,6 +110,12 @@ def _learned(
             seconds=round(stopwatch.seconds, 3),
             input_tokens=int(trainer.state.num_input_tokens_seen),
         )
-        write_json(fresh / "learned.json", asdict(learned))
-    shutil.rmtree(checkpoints, ignore_errors=True)
+        if fresh is not None:
+            write_record(fresh, options, {"learning_rate": args.learning_rate}, trainer.state, ())
+            made_of = lineage.lineage_of(options, [data], ratings_of(groups, delta=options.delta), fresh, groups)
+            write_json(fresh / lineage.FILE, made_of)
+            keep_events(checkpoints, fresh)
+            write_json(fresh / "learned.json", asdict(learned))
+    if args.process_index == 0:
+        shutil.rmtree(checkpoints, ignore_errors=True)
     return learned

@@ -19,7 +19,6 @@ from alignment.iterative.prompts import prompts_of
 from alignment.meta_judge.eft import read_judged
 from alignment.methods import sft
 from memory.encoder import Encoder
-from sandbox.console import say
 from sandbox.dataset import Group, groups_of
 from sandbox.interaction import Question
 
@@ -71,7 +70,7 @@ class Meta:
         reference = _reference(options.reference, options.answers, options.seed)
         data = [[asdict(q) for q in questions], logged, judged, [asdict(group) for group in reference]]
         course = Course.of(options, "meta-judge", measured, data, {"prompts": size}, files=["eft", "reference"])
-        say(f"{len(questions)} prompts, {size} new ones an iteration; {course.measured_told}")
+        course.say(f"{len(questions)} prompts, {size} new ones an iteration; {course.measured_told}")
         return cls(options, course, questions, size, logged, judged, reference, encoder)
 
     @property

@@ -43,6 +43,8 @@ def run_meta_judge(options: AlignMetaJudgeOptions) -> Path:
     course = meta.course
     _fine_tuned(meta)
     course.train(partial(_sampled, meta))
+    if not course.is_first:
+        return options.out
     asyncio.run(_measured(meta, options.iterations))
     course.finish()
     metrics = metrics_of(read_record(options.out, options.iterations, [group.scores for group in meta.reference]))
@@ -59,9 +61,14 @@ def _fine_tuned(meta: Meta) -> None:
     course, folder = meta.course, meta.course.folder(0)
     if not meta.judged or (folder / MODEL).exists():
         return
-    asyncio.run(_measured(meta, None))
-    written(folder / FIRST, lambda: meta.judged)
+    course.make(folder / FIRST, partial(_untrained, meta))
     course.learn(0, "fine-tuning", partial(fine_tune, folder / FIRST, meta.options.model, meta.tuning))
+
+
+async def _untrained(meta: Meta) -> None:
+    """What the model answers, and how it judges, before it learns; and what it learns from."""
+    await _measured(meta, None)
+    written(meta.course.folder(0) / FIRST, lambda: meta.judged)
 
 
 def _opened(meta: Meta, iteration: int | None) -> AbstractAsyncContextManager[Panel]:

@@ -205,20 +205,20 @@ def test_a_model_that_is_trained_judges_by_it_before_and_after(server: Started, 
     given = [f"--{name}={value}" for name, value in {**sizes, **tokens}.items()]
     servers = ["--server", server.url, "--vllm-command", os.environ["VLLM_COMMAND"]]
     out = tmp_path / "trained"
-    command = ["meta-judge", "prompts.txt", "--judge=expected", "--observer=embedding", *given, *servers]
+    judges = ["--judge=expected", "--observer=embedding"]
+    command = ["meta-judge", str(tmp_path / "prompts.txt"), *judges, *given, *servers]
     done = subprocess.run(
         [sys.executable, "-c", "from alignment.cli import align; align()", *command, "--out", str(out)],
-        cwd=tmp_path,
         env={**os.environ, KEY_VARIABLE: server.key},
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stderr
     assert f"{EMBEDDED_MODEL}: {server.url} · words by id" in done.stderr
-    assert "starting vLLM for" in done.stderr and "iteration 1 · answers 2/2" in done.stderr
+    assert "starting vLLM for" in done.stderr and "iteration 1 · answers 1/1" in done.stderr
     lines = (out / "iteration-1" / "judgements.jsonl").read_text("utf-8").splitlines()
     judgements = [found for line in lines for found in json.loads(line)["judgements"].values()]
     assert len(lines) == 2 and all(0 < each["score"] < 5 for found in judgements for each in found)
     told = json.loads((out / "metrics.json").read_text("utf-8"))
     assert told["iterations"][0]["meta_judge"]["unread"] == 0
-    assert [row["held-out"]["rated"] for row in told["answers"]] == [2, 2]
+    assert [row["held-out"]["rated"] for row in told["answers"]] == [1, 1]

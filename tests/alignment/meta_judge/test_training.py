@@ -491,6 +491,8 @@ def test_another_training_is_not_gone_on_with(meta, tmp_path):
         ([], {"resume": True}, "--resume: trained holds no training"),
         ([], {"responses": 1}, "--responses"),
         ([], {"judgements": 0}, "--judgements"),
+        ([], {"vllm_command": "no-such-vllm serve"}, "vLLM's command 'no-such-vllm serve': there is no such program"),
+        ([], {"engine": "local", "vllm_command": "vllm"}, "--engine local: starts no vLLM"),
     ],
 )
 def test_what_cannot_be_done_is_refused_in_one_line_before_anything_is_written(meta, tmp_path, sources, options, told):
