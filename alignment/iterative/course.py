@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from accelerate import PartialState
-from accelerate.utils import clear_device_cache
+from accelerate.utils.memory import clear_device_cache
 
 from agents.canonical import digest_of
 from agents.engines import Where, opened, vllm_command
