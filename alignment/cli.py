@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib import import_module
 
+from agents.errors import BadInput
 from sandbox.cli import Command, run_command, subcommand
 from sandbox.config import load
 
@@ -24,7 +25,12 @@ def _command(name: str, options: str, module: str, function: str) -> Command:
         from alignment import config
 
         given = load(getattr(config, options), argv, prog=f"align {name}")
-        code = getattr(import_module(f"alignment.{module}"), function)(given)
+        try:
+            loaded = import_module(f"alignment.{module}")
+        except ModuleNotFoundError as error:
+            told = " ".join(str(error).split())
+            raise BadInput(f"a package is missing ({told}): pip install 'social-sandbox[align]'") from error
+        code = getattr(loaded, function)(given)
         return code if isinstance(code, int) else 0
 
     return run

@@ -173,7 +173,7 @@ class IteratedOptions(StepOptions):
     system: str | None = Field(
         None, description='system message before every prompt, "" for none (a society\'s: one or two short sentences)'
     )
-    max_length: int = Field(512, ge=2, description="tokens of prompt and response; longer responses are cut")
+    max_length: int = Field(512, ge=2, description="tokens of prompt and response; a longer pair is left out")
     max_failures: Number = Field(0.05, ge=0, le=1, description="share of failed calls above which the training stops")
 
     optimiser: Literal["dpo", "simpo", "sppo", "orpo"] = Field(
@@ -225,7 +225,7 @@ class AlignEvaOptions(IteratedOptions):
     )
 
 
-class Turn(TypedDict, total=False):
+class ScheduleRow(TypedDict, total=False):
     """What one iteration of Meta-Rewarding trains: a row of the table [[schedule]]."""
 
     __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]
@@ -243,13 +243,14 @@ class AlignMetaJudgeOptions(IteratedOptions):
     prompts: int | None = Field(None, ge=1, description="prompts of an iteration, new ones in each (an equal part)")
     responses: int = Field(7, ge=2, description="K, responses to a prompt; repetitions are dropped")
     judgements: int = Field(11, ge=1, description="N, judgements of a response")
-    judge_tokens: int = Field(256, ge=1, description="longest judgement, in tokens")
+    judge_tokens: int = Field(256, ge=1, description="longest judgement or verdict, in tokens")
+    max_length: int = Field(1024, ge=2, description="tokens of prompt and response; a longer pair is left out")
     judge: str = Field(
         "text",
         description="how responses are judged: text (the score that a judgement ends with), expected (its expected "
         "value), or by an observer who does not learn: llm:verdict, llm:scale, embedding, reward-model:DIR",
     )
-    schedule: CliSuppress[list[Turn]] = Field(  # a table, so no flag
+    schedule: CliSuppress[list[ScheduleRow]] = Field(  # a table, so no flag
         default=[
             {"actor": True, "judge": True, "rho": 0.0},
             {"actor": True, "judge": True, "rho": 0.32},
@@ -278,8 +279,9 @@ class AlignMetaJudgeOptions(IteratedOptions):
         None, gt=0, description="learning rate of this fine-tuning (2e-5, with --lora 2e-4)"
     )
     reference: Path | None = Field(
-        None, description="rated answers that the judge is compared with, to as many prompts as --answers"
+        None, description="rated answers that the judge is compared with after every iteration"
     )
+    reference_prompts: int = Field(32, ge=1, description="prompts of it that are used, drawn by --seed")
 
 
 class AlignEvaluateOptions(ReadOptions):

@@ -217,7 +217,8 @@ def recorded(arm: str, args: argparse.Namespace, ratings: Sequence[tuple[float, 
 def arguments(args: argparse.Namespace) -> list[str]:
     """What both arms are given. Their answers are rated by one judge, whatever model they begin with."""
     argv = [str(args.out / "prompts.jsonl"), "--reference", str(args.out / "reference.jsonl")]
-    argv += ["--iterations", str(args.iterations), "--answers", str(args.answers), "--seed", str(args.seed)]
+    argv += ["--iterations", str(args.iterations), "--seed", str(args.seed)]
+    argv += ["--answers", str(args.answers), "--reference-prompts", str(args.answers)]
     return [*argv, "--judge-model", args.judge_model or root_model(args.model), *args.options]
 
 

@@ -20,9 +20,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from accelerate import PartialState
-from accelerate.utils.memory import clear_device_cache
-
 from agents.canonical import digest_of
 from agents.engines import Where, opened, vllm_command
 from agents.errors import BadInput
@@ -101,7 +98,7 @@ class Course:
             method=method,
             rows=digest_of([*data, measured]),
             model=folder_digest(model_folder(options.model)),
-            processes=PartialState().num_processes,
+            processes=_processes().num_processes,
             options={**settings, **resolved},
         )
         if options.resume:
@@ -109,13 +106,13 @@ class Course:
                 raise BadInput(f"--resume: {options.out} holds no training; leave --resume out to start one")
             require_same(options.out, begun)
             _require_none_further(options)
-        PartialState().wait_for_everyone()  # who looked at the folder later would find it in use
+        _processes().wait_for_everyone()  # who looked at the folder later would find it in use
         return cls(options, measured, resolved, begun)
 
     @property
     def is_first(self) -> bool:
         """Whether this process is the one that samples, speaks and writes."""
-        return bool(PartialState().is_main_process)
+        return bool(_processes().is_main_process)
 
     def say(self, line: str) -> None:
         """Tell the person who watches, once."""
@@ -234,6 +231,8 @@ class Course:
 
     def learn(self, iteration: int, phase: str, learner: Callable[[Path], Learned]) -> None:
         """Have `learner` make the model that comes out of an iteration."""
+        from accelerate.utils.memory import clear_device_cache
+
         began = time.monotonic()
         learned = learner(self.folder(iteration) / MODEL)
         clear_device_cache(garbage_collection=True)  # who answers next, a server perhaps, needs the room
@@ -283,6 +282,12 @@ def require_usable(options: IteratedOptions) -> None:
 
 def _where(options: IteratedOptions) -> Where:
     return Where(tuple(options.server), options.engine, options.vllm_command)
+
+
+def _processes() -> Any:
+    from accelerate import PartialState  # of an extra: `require_usable` tells where it is missing
+
+    return PartialState()
 
 
 def _named(iteration: int | None) -> str:

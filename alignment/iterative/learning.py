@@ -56,7 +56,8 @@ def method_of(options: IteratedOptions, base: str) -> Method:
 def learn(pairs: Path, base: str, options: IteratedOptions, folder: Path) -> Learned:
     """Train the model `base` on the pairs of a file and write what it became, with its record, to `folder`.
 
-    Goes on from a checkpoint where there is one. Raises BadInput where no pair can be learned from.
+    Goes on from a checkpoint where there is one. A pair that `--max-length` would cut is left out, and counted. Raises
+    BadInput where no pair can be learned from.
     """
     from alignment.baselines import dpo_rows
 
@@ -65,8 +66,8 @@ def learn(pairs: Path, base: str, options: IteratedOptions, folder: Path) -> Lea
 
 
 def fine_tune(responses: Path, base: str, options: IteratedOptions, folder: Path) -> Learned:
-    """Train the model `base` to give the responses of a file, as `learn`; one that would be cut is left out."""
-    return _learned(responses, _of(options, base, folder), sft(options.max_length), list, whole=True)
+    """Train the model `base` to give the responses of a file, as `learn`."""
+    return _learned(responses, _of(options, base, folder), sft(options.max_length), list)
 
 
 def _of(options: IteratedOptions, base: str, folder: Path) -> IteratedOptions:
@@ -75,12 +76,7 @@ def _of(options: IteratedOptions, base: str, folder: Path) -> IteratedOptions:
 
 @old_names_allowed()
 def _learned(
-    data: Path,
-    options: IteratedOptions,
-    method: Method,
-    rows_of: Callable[[Sequence[Row]], list[Any]],
-    *,
-    whole: bool = False,
+    data: Path, options: IteratedOptions, method: Method, rows_of: Callable[[Sequence[Row]], list[Any]]
 ) -> Learned:
     args = training_arguments(options, method)
     checkpoints = Path(args.output_dir)
@@ -88,9 +84,10 @@ def _learned(
     set_seed(options.seed)  # a new adapter starts from random numbers
     model, tokenizer = whole_model(options.model)
     side = prepared(groups, ChatFormat.of(tokenizer), options.max_length)
-    fitting = [place for place, row in enumerate(side.rows) if not (whole and any(row.truncated))]
+    # A judgement that is cut has no score, and no response that is cut an end.
+    fitting = [place for place, row in enumerate(side.rows) if not any(row.truncated)]
     if not fitting:
-        raise BadInput(f"--max-length {options.max_length}: has room for none of {len(groups)} responses; choose more")
+        raise BadInput(f"--max-length {options.max_length}: has room for none of {len(groups)} rows; choose more")
     stage = Stage({"imitation": None}, options.epochs)
     order = visits([side.groups[place].type for place in fitting], [stage], seed=options.seed)
     rows = rows_of([side.rows[fitting[place]] for place in order])

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
+from scipy.sparse.csgraph import connected_components
 from scipy.special import expit, log_expit
 
 Results = Mapping[tuple[int, int], int]  # by (shown first, shown second)
@@ -58,12 +59,13 @@ def elo_scores(battle: Any, ridge: float = 1e-3) -> NDArray[np.float64]:
 
         ε = argmax Σ_mn B_mn log σ(ε_m − ε_n) − ridge · Σ ε²
 
-    Without a `ridge` a judgement that never loses would have no bound; raises ValueError where it is not positive.
+    Unless each judgement has won over each other one, if only by way of others, it takes a `ridge` to bound them:
+    raises ValueError where that is 0 then, below, or not finite.
     """
     wins = np.asarray(battle, dtype=np.float64)
     if wins.ndim != 2 or wins.shape[0] != wins.shape[1]:
         raise ValueError(f"battle: need [N, N], got {list(wins.shape)}")
-    if ridge <= 0:
+    if not np.isfinite(ridge) or ridge < 0 or (ridge == 0 and not _bounded(wins)):
         raise ValueError(f"ridge: {ridge:g} bounds nothing; give a positive one")
 
     def loss(scores: NDArray[np.float64]) -> float:
@@ -86,6 +88,11 @@ def elo_scores(battle: Any, ridge: float = 1e-3) -> NDArray[np.float64]:
     )
     scores: NDArray[np.float64] = found.x - found.x.mean()
     return scores
+
+
+def _bounded(wins: NDArray[np.float64]) -> bool:
+    """Whether each judgement has won over each other one, if only by way of others (Ford, 1957)."""
+    return bool(len(wins) == 0 or connected_components(wins > 0, connection="strong")[0] == 1)
 
 
 def _gaps(scores: NDArray[np.float64]) -> NDArray[np.float64]:

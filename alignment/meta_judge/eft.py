@@ -5,13 +5,19 @@ The paper's evaluation fine-tuning, EFT (arXiv 2401.10020, section 2.2, and 2407
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from agents.errors import BadInput
+from agents.local import pretrained_tokenizer
+from agents.models import model_folder
 from agents.rows import read_rows, text_field
+from alignment.groups import group_of
 from alignment.meta_judge.judging import POINTS, SCORE_END, judge_messages, score_in
+from alignment.stable import prepared
+from alignment.tokens import ChatFormat
 
 Row = dict[str, Any]
 HIGHEST = len(POINTS) - 1
@@ -26,11 +32,20 @@ def read_judged(path: Path) -> list[Row]:
     return [_group(place, row, number) for number, (place, row) in enumerate(read_rows(path), start=1)]
 
 
+def require_room(rows: Sequence[Row], model: str, max_length: int) -> None:
+    """Raises BadInput where `max_length` would cut all rows, in tokens of the model of that name."""
+    format = ChatFormat.of(pretrained_tokenizer(model, model_folder(model)))
+    found = prepared([group_of(row, f"judged answer {row['id']}") for row in rows], format, max_length)
+    if all(any(row.truncated) for row in found.rows):
+        raise BadInput(f"--max-length {max_length}: would cut all of {len(rows)} judged answers; choose more")
+
+
 def _group(place: str, row: Row, number: int) -> Row:
     prompt, response, judgement = (text_field(place, row, name) for name in ("prompt", "response", "judgement"))
     return {
         "id": str(number),
         "kind": "eft",
+        "question": prompt,
         "query": [asdict(turn) for turn in judge_messages(prompt, response)],
         "responses": [_ended(place, judgement, _score(place, row))],
         "scores": [1.0],  # all are to be imitated alike

@@ -58,11 +58,18 @@ not at their order or length. Say in at most 100 words why. End with a line that
 SCORE_END, POINTS = "Score: ", ("0", "1", "2", "3", "4", "5")
 WINNER_END, SIDES = "Winner:", (" A", " B")
 
+# How a line or sentence begins that tells the score, or the winner; the last one counts.
+BEGINNING = r"(?:^|[.!?;:]\s)\W*(?:(?:so|the|my|total|final|overall)\W+){0,3}"
+TELLS_SCORE = re.compile(BEGINNING + r"score\b", re.IGNORECASE | re.MULTILINE)
+TELLS_WINNER = re.compile(BEGINNING + r"winner\b", re.IGNORECASE | re.MULTILINE)
 # A number below zero, the first of a sum, of a range or of a list is no score.
-SCORE = re.compile(
-    r"\bscore[^\w\n]{0,8}\s*(?<![-−])(\d+(?:\.\d+)?)(?!\w|[.,]\d|[^\S\n]*[-–+][^\S\n]*\d)", re.IGNORECASE
+SCORE = re.compile(r"[^\w\n]{0,8}\s*(?:is\s+)?(?<![-−])(\d+(?:\.\d+)?)(?!\w|[.,]\d|[^\S\n]*[-–+][^\S\n]*\d)")
+# An article is no winner, and neither is the first of two.
+WINNER = re.compile(
+    r"\W{0,8}(?:is\s+)?(?:(?i:judge?ment)\W{1,4}|[Aa]\s+(?=[Tt]ie))?"
+    r"([AB](?!\w|\W+(?:or|and)\b|\s*[/&])|[ab](?=\W*$)|(?i:tie|neither|both)\b)",
+    re.MULTILINE,
 )
-WINNER = re.compile(r"\bwinner\W{0,8}(?:judge?ment\W{1,4}|a\s+)?(A|B|tie|neither|both)\b", re.IGNORECASE)
 VERDICTS = {"a": 1, "b": -1}
 
 
@@ -77,16 +84,19 @@ def meta_messages(prompt: str, response: str, first: str, second: str) -> tuple[
 
 
 def score_in(judgement: str) -> float | None:
-    """The score that a judgement ends with, from 0 to 5; None where there is none, or it is out of range."""
-    found = SCORE.findall(judgement)
-    score = float(found[-1]) if found else None
+    """The score that the last line or sentence tells which begins with it; None: there is none from 0 to 5."""
+    found = _behind_last(TELLS_SCORE, SCORE, judgement)
+    score = None if found is None else float(found)
     return score if score is not None and 0 <= score <= 5 else None
 
 
 def winner_in(reply: str) -> int | None:
-    """The meta-judge's verdict: 1 for the judgement shown first, −1 for the second, 0 for neither; None: not told."""
-    found = WINNER.findall(reply)
-    return VERDICTS.get(found[-1].lower(), 0) if found else None
+    """The meta-judge's verdict: 1 for the judgement shown first, −1 for the second, 0 for neither; None: not told.
+
+    It stands in the last line or sentence that begins with the winner.
+    """
+    found = _behind_last(TELLS_WINNER, WINNER, reply)
+    return None if found is None else VERDICTS.get(found.lower(), 0)
 
 
 def expected_score(logprobs: Sequence[float]) -> float:
@@ -112,6 +122,13 @@ def verdicts_of(leads: Sequence[float | None]) -> list[int | None]:
 def reasoning(reply: str, end: str) -> str:
     """What stands before `end` in a reply, whatever case it is written in."""
     return re.split(re.escape(end.strip()), reply, maxsplit=1, flags=re.IGNORECASE)[0].strip()
+
+
+def _behind_last(beginning: re.Pattern[str], wanted: re.Pattern[str], reply: str) -> str | None:
+    """What is wanted right behind the last beginning; None where it is something else."""
+    places = [found.end() for found in beginning.finditer(reply)]
+    found = wanted.match(reply, places[-1]) if places else None
+    return found[1] if found else None
 
 
 def _filled(template: str, **texts: str) -> str:

@@ -30,19 +30,20 @@ def actor_pair(scores: Sequence[float | None], lengths: Sequence[int], rho: floa
     upper, lower = (1 - rho) * best + rho * worst - CLOSE, (1 - rho) * worst + rho * best + CLOSE
     chosen = min((p for p in known if known[p] >= upper), key=lambda p: (lengths[p], -known[p], p))
     rejected = min((p for p in known if known[p] <= lower), key=lambda p: (-lengths[p], known[p], p))
-    return (chosen, rejected) if known[chosen] > known[rejected] else None
+    return (chosen, rejected) if known[chosen] - known[rejected] > CLOSE else None
 
 
 def most_uncertain(judgements: Sequence[Sequence[float | None]]) -> int | None:
     """The place of the response whose judgements' scores vary the most, of equals the first.
 
     `judgements[k]` are the scores of response k, None where one could not be read. None where no response has two
-    different ones.
+    different ones. Raises ValueError where a score is not finite.
     """
     known = [[score for score in scores if score is not None] for scores in judgements]
-    variances = [float(np.var(scores)) if len(scores) > 1 else 0.0 for scores in known]
-    place = int(np.argmax(variances)) if variances else 0
-    return place if variances and variances[place] > 0 else None
+    if not all(np.isfinite(scores).all() for scores in known):
+        raise ValueError(f"scores must be finite, or None where there is none, got {[*map(list, judgements)]}")
+    variances = {place: np.var(scores) for place, scores in enumerate(known) if scores and np.ptp(scores) > CLOSE}
+    return next((place for place in variances if variances[place] >= max(variances.values()) - CLOSE), None)
 
 
 def judge_pair(elo: Sequence[float], lengths: Sequence[int], max_length: int | None = None) -> tuple[int, int] | None:
@@ -53,6 +54,8 @@ def judge_pair(elo: Sequence[float], lengths: Sequence[int], max_length: int | N
     """
     if len(elo) != len(lengths):
         raise ValueError(f"{len(elo)} scores but {len(lengths)} lengths; give one each")
+    if not np.isfinite(elo).all():
+        raise ValueError(f"elo must be finite, got {[*elo]}")
     if len(elo) < 2 or max(elo) - min(elo) < CLOSE:
         return None
     chosen, rejected = int(np.argmax(elo)), int(np.argmin(elo))

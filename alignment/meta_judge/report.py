@@ -130,10 +130,13 @@ def facts(record: Record, metrics: Mapping[str, Any], lineage: Mapping[str, Any]
 def _fine_tuned(record: Record) -> str | None:
     """What the model that begins had learned from judged answers, if from any."""
     first = record.iterations[0]
-    if record.untrained is None:
+    if not first.learned:
         return None
-    rows, steps = how_many(first.learned["rows"], "judged answer"), how_many(first.learned["steps"], "step")
-    return f"{rows} of {short(record.settings['eft'])}: {steps}, loss {ends(first.log, 'loss')}"
+    dropped = f", {first.learned['dropped']} without room" if first.learned["dropped"] else ""
+    return (
+        f"{short(record.settings['eft'])}: {first.learned['rows']} visits to judged answers{dropped}, "
+        f"{how_many(first.learned['steps'], 'step')}, loss {ends(first.log, 'loss')}"
+    )
 
 
 def iterations_rows(metrics: Mapping[str, Any]) -> list[Row]:

@@ -9,6 +9,7 @@ from itertools import permutations
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from agents.errors import BadInput
 from agents.language_model import Key, Message, ModelError, Prompt
 from agents.metered import Metered
 from agents.rating import label_mass
@@ -96,6 +97,22 @@ def by_expectation(judge: Metered, manner: Manner, count: int, iteration: int) -
         return await asyncio.gather(*(judgement(call, turn) for turn in range(count)))
 
     return judgements
+
+
+async def require_probabilities(judge: Metered) -> None:
+    """Raises BadInput where a model, or its server, tells no probabilities of points."""
+    asked = (Message("user", "Name a number from 0 to 5."),)
+    try:
+        reply = await judge.complete(Prompt(Key(0, 0, "probe"), asked, 1, 1.0, 1.0, 0, SCORE_END, POINTS))
+    except ModelError as error:
+        raise BadInput(
+            f"--judge expected: {judge.name} can't be asked ({error}); mend that, or name another"
+        ) from error
+    if reply.choice_logprobs is None:
+        raise BadInput(
+            f"--judge expected: {judge.name} tells no probabilities of a score's tokens; choose --judge text, or a "
+            "server that does"
+        )
 
 
 def from_outside(judged: Judged) -> JudgeOf:

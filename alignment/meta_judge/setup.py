@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,11 @@ from alignment.config import AlignMetaJudgeOptions
 from alignment.groups import has_contrast, is_run, read_sources
 from alignment.iterative.course import OBSERVERS, Course, require_known, require_usable
 from alignment.iterative.prompts import prompts_of
-from alignment.meta_judge.eft import read_judged
+from alignment.meta_judge.eft import read_judged, require_room
 from alignment.methods import sft
+from alignment.report.words import how_many
 from memory.encoder import Encoder
+from sandbox.console import say
 from sandbox.dataset import Group, groups_of
 from sandbox.interaction import Question
 
@@ -40,7 +42,7 @@ class Turn:
 class Meta:
     """A training: its prompts, `size` new ones an iteration, what runs logged to them, and a judge's `reference`.
 
-    `judged` are the groups that the model is fine-tuned on first, if any, with the options `tuning`.
+    `judged` are the groups that the model is fine-tuned on first, if any.
     """
 
     options: AlignMetaJudgeOptions
@@ -58,32 +60,28 @@ class Meta:
         require_known("--judge", options.judge, (*OWN_JUDGES, *OBSERVERS))
         require_known("--observer", options.observer)
         _require_lessons(options)
-        judged = read_judged(options.eft) if options.eft else []
         require_usable(options)
-        if judged:
-            training_arguments(_tuning(options), sft(options.max_length))
         encoder = Encoder(encoder_folder(options.encoder))
         questions, measured = prompts_of(options, encoder)
         logged = _logged(options.sources) if options.logged else {}
         said = sum(question.text in logged for question in questions)
         size = _size(options, len(questions), said if options.logged else len(questions))
-        reference = _reference(options.reference, options.answers, options.seed)
+        reference = _reference(options.reference, options.reference_prompts, options.seed)
+        never = {*(prompt for _, prompt in measured), *(group.question for group in reference)}
+        judged = _judged(options, never)
         data = [[asdict(q) for q in questions], logged, judged, [asdict(group) for group in reference]]
         course = Course.of(options, "meta-judge", measured, data, {"prompts": size}, files=["eft", "reference"])
-        course.say(f"{len(questions)} prompts, {size} new ones an iteration; {course.measured_told}")
+        compared = f"; judged on {how_many(len(reference), 'prompt')} of {options.reference}" if reference else ""
+        course.say(f"{len(questions)} prompts, {size} new ones an iteration; {course.measured_told}{compared}")
         return cls(options, course, questions, size, logged, judged, reference, encoder)
-
-    @property
-    def tuning(self) -> AlignMetaJudgeOptions:
-        """The options by which the model is fine-tuned on `judged`."""
-        return _tuning(self.options)
 
     def turn(self, iteration: int) -> Turn:
         """What an iteration trains; behind the last row of the schedule all do as that one."""
         return _turn(self.options, iteration)
 
 
-def _tuning(options: AlignMetaJudgeOptions) -> AlignMetaJudgeOptions:
+def tuning(options: AlignMetaJudgeOptions) -> AlignMetaJudgeOptions:
+    """The options by which a model is fine-tuned on judged answers."""
     return options.model_copy(update={"epochs": options.eft_epochs, "learning_rate": options.eft_learning_rate})
 
 
@@ -104,6 +102,24 @@ def _require_lessons(options: AlignMetaJudgeOptions) -> None:
                 f"[[schedule]] row {row}: iteration {iteration} would learn nothing; give it actor = true, or "
                 "judge = true with --meta and a --judge that learns (text, expected)"
             )
+
+
+def _judged(options: AlignMetaJudgeOptions, never: Container[str]) -> list[Row]:
+    """The judged answers of `--eft`, without those to prompts that are `never` trained on. Raises BadInput."""
+    if options.eft is None:
+        return []
+    rows = read_judged(options.eft)
+    kept = [row for row in rows if row["question"] not in never]
+    if len(kept) < len(rows):
+        left_out = how_many(len(rows) - len(kept), "judged answer")
+        say(f"{options.eft}: {left_out} left out, to prompts that are measured on")
+    if not kept:
+        raise BadInput(f"--eft {options.eft}: has judged answers to prompts that are measured on only; give others")
+    if round(len(kept) * options.eft_epochs) < 1:
+        raise BadInput(f"--eft-epochs {options.eft_epochs:g}: comes to none of {len(kept)} judged answers; give more")
+    training_arguments(tuning(options), sft(options.max_length))
+    require_room(kept, options.model, options.max_length)
+    return kept
 
 
 def _size(options: AlignMetaJudgeOptions, there: int, first: int) -> int:

@@ -7,8 +7,8 @@ one with more iterations.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -26,7 +26,7 @@ from alignment.meta_judge import sampling
 from alignment.meta_judge.learned import actor_pairs, judge_pairs
 from alignment.meta_judge.record import metrics_of, read_record
 from alignment.meta_judge.report import write_report
-from alignment.meta_judge.setup import OWN_JUDGES, Meta, Turn
+from alignment.meta_judge.setup import OWN_JUDGES, Meta, Turn, tuning
 from alignment.phases import whole_rows, written
 from alignment.trained import write_json
 from sandbox.console import say, table_console
@@ -62,21 +62,26 @@ def _fine_tuned(meta: Meta) -> None:
     if not meta.judged or (folder / MODEL).exists():
         return
     course.make(folder / FIRST, partial(_untrained, meta))
-    course.learn(0, "fine-tuning", partial(fine_tune, folder / FIRST, meta.options.model, meta.tuning))
+    course.learn(0, "fine-tuning", partial(fine_tune, folder / FIRST, meta.options.model, tuning(meta.options)))
 
 
 async def _untrained(meta: Meta) -> None:
     """What the model answers, and how it judges, before it learns; and what it learns from."""
+    meta.course.begin()
     await _measured(meta, None)
     written(meta.course.folder(0) / FIRST, lambda: meta.judged)
 
 
-def _opened(meta: Meta, iteration: int | None) -> AbstractAsyncContextManager[Panel]:
+@asynccontextmanager
+async def _opened(meta: Meta, iteration: int | None) -> AsyncIterator[Panel]:
     """The model that came out of an iteration, who measures it, and an observer who judges in its place, if any."""
     options = meta.options
     observers = [options.observer] * bool(meta.course.measured) + [options.judge] * (options.judge not in OWN_JUDGES)
     calls = meta.size * options.responses * options.judgements  # an expected score's second call waits for its first
-    return meta.course.panel([meta.course.solver(iteration)], observers, calls)
+    async with meta.course.panel([meta.course.solver(iteration)], observers, calls) as panel:
+        if options.judge == "expected":
+            await sampling.require_probabilities(_model(meta, iteration, panel))
+        yield panel
 
 
 async def _measured(meta: Meta, iteration: int | None) -> None:
@@ -137,7 +142,7 @@ async def _sampled(meta: Meta, iteration: int) -> None:
         made += actor_pairs(tasks, responses, judgements, system=course.system, rho=turn.rho, delta=delta)
     made += judge_pairs(tasks, responses, judgements, verdicts, max_judgement=turn.max_judgement)
     if not made:
-        raise BadInput(_no_pairs(folder, turn, judgements))
+        raise BadInput(_no_pairs(folder, turn, judgements, meta.options.judge))
     written(folder / PAIRS, lambda: made)
 
 
@@ -209,14 +214,15 @@ def _reference_path(meta: Meta, iteration: int | None) -> Path:
     return meta.course.folder(iteration) / "reference.jsonl"
 
 
-def _no_pairs(folder: Path, turn: Turn, judgements: Sequence[Row]) -> str:
+def _no_pairs(folder: Path, turn: Turn, judgements: Sequence[Row], judge: str) -> str:
     """Why an iteration has nothing to learn from."""
     every = [each for row in judgements for rows in row["judgements"].values() for each in rows]
     unread = sum(each["score"] is None for each in every)
     distinct = sum(len(row["judgements"]) for row in judgements)
+    others = {"text": "--judge expected, judged answers to learn from first (--eft), ", "expected": "--eft, "}
+    remedy = others.get(judge, "") + "another --judge, or a stronger model"
     wanted = " and ".join(["responses"] * turn.actor + ["judgements"] * turn.judge) or "nothing, by its schedule"
     return (
         f"{folder}: no pair to learn from (wanted: {wanted}); no score could be read from {unread} of {len(every)} "
-        f"judgements of {distinct} distinct responses to {len(judgements)} prompts; sample more, or choose --judge "
-        "expected, an observer as --judge, or a stronger model"
+        f"judgements of {distinct} distinct responses to {len(judgements)} prompts; sample more, or choose {remedy}"
     )

@@ -63,7 +63,8 @@ def test_judgements_that_were_not_compared_have_a_place():
 
 def test_the_strengths_are_those_worked_out_elsewhere():
     battle = battle_matrix(RESULTS, position_weights(RESULTS))
-    assert elo_scores(battle, ridge=1e-12) == pytest.approx([1.29352, -0.20405, -0.56433, -0.52515], abs=1e-5)
+    for ridge in (0, 1e-12):  # each wins and loses, so that none is needed
+        assert elo_scores(battle, ridge) == pytest.approx([1.29352, -0.20405, -0.56433, -0.52515], abs=1e-5)
 
 
 def test_two_judgements_have_the_odds_of_their_wins():
@@ -84,7 +85,15 @@ def test_without_any_win_all_are_equal():
     assert elo_scores(np.zeros((0, 0))).shape == (0,)
 
 
-@pytest.mark.parametrize(("battle", "ridge", "told"), [([[0, 1]], 1e-3, r"\[1, 2\]"), ([[0]], 0, "ridge: 0 bounds")])
+@pytest.mark.parametrize(
+    ("battle", "ridge", "told"),
+    [
+        ([[0, 1]], 1e-3, r"\[1, 2\]"),
+        ([[0, 1], [0, 0]], 0, "ridge: 0 bounds"),
+        ([[0]], -1, "ridge: -1 bounds"),
+        ([[0]], np.inf, "ridge: inf bounds"),
+    ],
+)
 def test_what_has_no_strengths_is_told(battle, ridge, told):
     with pytest.raises(ValueError, match=told):
         elo_scores(battle, ridge)

@@ -7,13 +7,15 @@ import pytest
 
 from agents.errors import BadInput
 from agents.language_model import Message
+from alignment.meta_judge import training
 from alignment.meta_judge.eft import read_judged
-from alignment.meta_judge.judging import SCORE_END, judge_messages, score_in
+from alignment.meta_judge.judging import judge_messages, score_in
 from tests.alignment.eva.conftest import rows
 from tests.alignment.meta_judge.conftest import PROMPTS, argv_of, begun
 from tests.alignment.meta_judge.test_training import align, unmoved, weights
 
 GOOD, BAD = "Yes, ask your neighbour first.", "No."
+LEARNED = [prompt.replace("you", "we") for prompt in PROMPTS[:6]]  # not measured on
 REASONS = {5: "Kind and complete.", 1: "It says too little."}
 
 
@@ -80,7 +82,7 @@ def prepared(folder):
     answers = ((GOOD, 5), (BAD, 1))
     written(
         folder / "eft.jsonl",
-        *(judged(prompt, text, REASONS[score], score) for prompt in PROMPTS[:6] for text, score in answers),
+        *(judged(prompt, text, REASONS[score], score) for prompt in LEARNED for text, score in answers),
     )
     groups = [{"query": prompt, "responses": [GOOD, BAD], "scores": [1, 0]} for prompt in PROMPTS[:2]]
     written(folder / "rated.jsonl", *groups)
@@ -102,9 +104,6 @@ def test_a_model_that_could_not_write_a_judgement_learns_to(trained):
     before, after = metrics["untrained"]["reference"], metrics["reference"][0]
     assert before["scored"] == 0 and before["in_order"] is None
     assert after["iteration"] == 0 and after["scored"] == 4 and after["in_order"]["value"] == 1
-    texts = [each["text"] for row in rows(folder / "iteration-0/reference.jsonl")
-             for found in row["judgements"].values() for each in found]  # fmt: skip
-    assert any(text == f"{REASONS[5]}\n\n{SCORE_END}5" for text in texts)
     losses = [row["loss"] for row in rows(folder / "iteration-0/model/trainer_log.jsonl") if "loss" in row]
     assert fmean(losses[-5:]) < 0.1 * fmean(losses[:5])
     assert "untrained" in done.out
@@ -128,9 +127,34 @@ def test_what_it_learned_from_is_in_its_lineage_and_on_its_page(trained):
     sources = [source["path"] for source in json.loads((folder / "lineage.json").read_text())["sources"]]
     assert [path.split("trained/")[-1] for path in sources] == ["iteration-0/eft.jsonl", "iteration-1/pairs.jsonl"]
     page = (folder / "report.html").read_text()
-    assert "144 judged answers of eft.jsonl: 72 steps, loss " in page
+    assert "eft.jsonl: 144 visits to judged answers, 72 steps, loss " in page
     assert page.count('<th scope="row">untrained</th>') == 2, "its answers, and how it judges"
     assert [row["phase"] for row in rows(folder / "telemetry.jsonl")][:3] == ["answers", "reference", "fine-tuning"]
+
+
+def test_judged_answers_to_prompts_that_are_measured_on_are_left_out_and_counted(tmp_path, tiny_judge):
+    prepared(tmp_path)
+    with (tmp_path / "eft.jsonl").open("a") as file:
+        file.writelines(json.dumps(judged(prompt)) + "\n" for prompt in PROMPTS)
+    options = {**SETTINGS, "eft_epochs": 1, "judge": "expected"}
+    done = align(tmp_path, *argv_of(model=tiny_judge, **options))
+    assert done.code == 0, done.err
+    learned = {row["question"] for row in rows(tmp_path / "trained/iteration-0/eft.jsonl")}
+    answered = {row["question"] for row in rows(tmp_path / "trained/iteration-0/answers.jsonl")}
+    never = {*PROMPTS[:2], *answered}
+    assert learned == {*LEARNED, *PROMPTS} - never and len(answered) == 2
+    assert f"eft.jsonl: {len(never)} judged answers left out, to prompts that are measured on" in done.err
+
+
+def test_a_training_killed_in_its_fine_tuning_goes_on_though_nothing_is_measured(tmp_path, tiny_judge, monkeypatch):
+    prepared(tmp_path)
+    options = {**SETTINGS, "eft_epochs": 1, "judge": "expected", "reference": None, "answers": 0}
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "fine_tune", lambda *given: exec("raise KeyboardInterrupt"))
+        assert align(tmp_path, *argv_of(model=tiny_judge, **options)).code == 130
+    done = align(tmp_path, *argv_of(model=tiny_judge, **options, resume=True), report=True)
+    assert done.code == 0, done.err
+    assert "eft.jsonl: 12 visits to judged answers, 6 steps" in (tmp_path / "trained/report.html").read_text()
 
 
 def test_a_judgement_without_room_is_left_out_and_counted(tmp_path, tiny_judge):
@@ -151,13 +175,18 @@ def test_a_judgement_without_room_is_left_out_and_counted(tmp_path, tiny_judge):
         ({"eft": "none.jsonl"}, "none.jsonl: no such file"),
         ({"eft_epochs": 0}, "--eft-epochs: input should be greater than 0, got '0'"),
         ({"eft_learning_rate": -1}, "--eft-learning-rate: input should be greater than 0"),
+        ({"eft": "measured.jsonl"}, "--eft measured.jsonl: has judged answers to prompts that are measured on only"),
+        ({"eft_epochs": 0.01}, "--eft-epochs 0.01: comes to none of 12 judged answers; give more"),
         ({"max_length": 40}, "--max-length 40: every prompt is at least that long"),
+        ({"max_length": 210}, "--max-length 210: would cut all of 12 judged answers; choose more"),
     ],
 )
 def test_what_can_not_be_learned_from_is_one_line(tmp_path, tiny_judge, changed, told):
     prepared(tmp_path)
-    options = {**SETTINGS, "reference": None, "answers": 0, **changed}
+    written(tmp_path / "measured.jsonl", judged(PROMPTS[0]), judged(PROMPTS[1]))
+    options = {**SETTINGS, "answers": 0, **changed}
     assert told in align(tmp_path, *argv_of(model=tiny_judge, **options)).refused
+    assert not list(tmp_path.glob("*trained*"))
 
 
 def test_a_training_goes_on_only_with_the_judged_answers_that_it_began_with(trained, tiny_judge):
@@ -165,7 +194,7 @@ def test_a_training_goes_on_only_with_the_judged_answers_that_it_began_with(trai
     file = folder.parent / "eft.jsonl"
     kept = file.read_text()
     try:
-        written(file, judged())
+        written(file, judged(LEARNED[0]))
         done = align(folder.parent, *argv_of(model=tiny_judge, resume=True, **SETTINGS))
     finally:
         file.write_text(kept)

@@ -39,6 +39,10 @@ from alignment.meta_judge.judging import (
         ("Score: <2>", 2),
         ("Score:\n3", 3),
         ("Score: 3\n\n- 1 point for its manner", 3),
+        ("So the final score is 2.", 2),
+        ("It helps. Score: 4", 4),
+        ("- Score: 4 (a score of 5 would be too much)", 4),
+        ("I would set score 1 for relevance.\nFinal score: 2", 2),
     ],
 )
 def test_the_last_score_counts(judgement, score):
@@ -64,6 +68,11 @@ def test_the_last_score_counts(judgement, score):
         "Score: 3,5",
         "What makes the score:\n- 1 point for its manner",
         "An underscore: 3",
+        "I would set score 1 for relevance, and then the respo",
+        "Score 1. Final score: 3+1 = 4",
+        "A score 5 answer would give reasons.",
+        "A response of score 5 would be better.\nScore: three",
+        "Score: 3\nScore: none",
     ],
 )
 def test_what_is_no_score_within_five_points_is_missing(judgement):
@@ -91,13 +100,18 @@ def test_a_judgement_that_ends_as_it_was_asked_to_is_read(text, tenths):
         ("Winner: a tie", 0),
         ("Winner: neither", 0),
         ("Winner: both are fair", 0),
+        ("The winner is B", -1),
+        ("Winner: A because it counts every point", 1),
+        ("The winner has more points.\nWinner: B", -1),
     ],
 )
 def test_the_last_winner_counts(reply, winner):
     assert winner_in(reply) == winner
 
 
-@pytest.mark.parametrize("reply", ["", "A is better.", "Winner: C", "Winner: Anna", "Winner:", "The winners: A"])
+@pytest.mark.parametrize("reply", ["", "A is better.", "Winner: C", "Winner: Anna", "Winner:", "The winners: A",
+                                   "The winner: a close call, but B", "Winner: A or B", "Winner: A/B",
+                                   "I see no winner: A is as good", "Winner: A\nWinner: nobody"])  # fmt: skip
 def test_what_names_no_winner_is_missing(reply):
     assert winner_in(reply) is None
 

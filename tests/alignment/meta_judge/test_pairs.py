@@ -40,6 +40,19 @@ def test_without_a_difference_there_is_no_pair(scores, rho):
     assert actor_pair(scores, [10] * len(scores), rho) is None
 
 
+def test_scores_that_differ_by_rounding_are_equal():
+    assert actor_pair([0.1 + 0.2, 0.3], [1, 2], 0) is None
+    assert most_uncertain([[0.1] * 3, [3.3] * 5]) is None, "their variance is not exactly 0"
+    assert most_uncertain([[0.3, 2.3], [1, 3]]) == 0, "of equals the first"
+
+
+@pytest.mark.parametrize("found", [lambda: most_uncertain([[1, 2], [float("nan"), 3]]),
+                                   lambda: judge_pair([1, float("nan"), 0], [1, 1, 1])])  # fmt: skip
+def test_what_is_not_finite_is_told(found):
+    with pytest.raises(ValueError, match="must be finite"):
+        found()
+
+
 def test_where_tiers_overlap_a_worse_response_is_never_chosen():
     # At ρ = 0.75 the upper tier begins at 2 and the lower one ends at 4: the shortest has 2, the longest 4.
     assert actor_pair([5, 4, 2, 1], [30, 50, 10, 20], 0.75) is None

@@ -552,6 +552,14 @@ def test_a_judge_that_fails_too_much_stops_the_training_and_is_asked_again(meta,
         same(kept(tmp_path / "whole"), kept(tmp_path / phase))
 
 
+def test_a_server_that_tells_no_probabilities_is_refused_before_anything_is_written(meta, tmp_path, tiny_judge, server):
+    server.behaviour.models = (str(tiny_judge),)
+    server.behaviour.word_ids, server.behaviour.top = False, 0
+    told = meta(server=server.url, observer="embedding").refused
+    assert "--judge expected: " in told and "tells no probabilities of a score's tokens; choose --judge text" in told
+    assert not list(tmp_path.glob("*trained*"))
+
+
 def test_a_single_call_that_fails_is_within_the_quota_and_leaves_its_outcome(meta, tmp_path, tiny_judge, server):
     server.behaviour.models = (str(tiny_judge),)
     server.behaviour.faults = fails("Award this", lambda number: number == 3)
