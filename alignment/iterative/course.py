@@ -203,7 +203,7 @@ class Course:
                 told,
             )
 
-    def has_answered(self, iteration: int | None) -> bool:
+    def has_answered(self, iteration: int) -> bool:
         """Whether all answers of that model are there."""
         return len(whole_rows(self.folder(iteration) / ANSWERS)) == len(self.measured)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,6 @@ from alignment.meta_judge.eft import read_judged, require_room
 from alignment.methods import sft
 from alignment.report.words import how_many
 from memory.encoder import Encoder
-from sandbox.console import say
 from sandbox.dataset import Group, groups_of
 from sandbox.interaction import Question
 
@@ -68,11 +67,17 @@ class Meta:
         size = _size(options, len(questions), said if options.logged else len(questions))
         reference = _reference(options.reference, options.reference_prompts, options.seed)
         never = {*(prompt for _, prompt in measured), *(group.question for group in reference)}
-        judged = _judged(options, never)
+        given = read_judged(options.eft) if options.eft else []
+        judged = [row for row in given if row["question"] not in never]
+        if given:
+            _require_lesson(options, judged)
         data = [[asdict(q) for q in questions], logged, judged, [asdict(group) for group in reference]]
         course = Course.of(options, "meta-judge", measured, data, {"prompts": size}, files=["eft", "reference"])
-        compared = f"; judged on {how_many(len(reference), 'prompt')} of {options.reference}" if reference else ""
+        compared = f"; its judge is compared on {how_many(len(reference), 'prompt')} of {options.reference}" if reference else ""
         course.say(f"{len(questions)} prompts, {size} new ones an iteration; {course.measured_told}{compared}")
+        if len(judged) < len(given):
+            left_out = how_many(len(given) - len(judged), "judged answer")
+            course.say(f"{options.eft}: {left_out} left out, to prompts that are measured on")
         return cls(options, course, questions, size, logged, judged, reference, encoder)
 
     def turn(self, iteration: int) -> Turn:
@@ -104,22 +109,14 @@ def _require_lessons(options: AlignMetaJudgeOptions) -> None:
             )
 
 
-def _judged(options: AlignMetaJudgeOptions, never: Container[str]) -> list[Row]:
-    """The judged answers of `--eft`, without those to prompts that are `never` trained on. Raises BadInput."""
-    if options.eft is None:
-        return []
-    rows = read_judged(options.eft)
-    kept = [row for row in rows if row["question"] not in never]
-    if len(kept) < len(rows):
-        left_out = how_many(len(rows) - len(kept), "judged answer")
-        say(f"{options.eft}: {left_out} left out, to prompts that are measured on")
-    if not kept:
+def _require_lesson(options: AlignMetaJudgeOptions, judged: Sequence[Row]) -> None:
+    """Raises BadInput where nothing could be learned from the judged answers."""
+    if not judged:
         raise BadInput(f"--eft {options.eft}: has judged answers to prompts that are measured on only; give others")
-    if round(len(kept) * options.eft_epochs) < 1:
-        raise BadInput(f"--eft-epochs {options.eft_epochs:g}: comes to none of {len(kept)} judged answers; give more")
+    if round(len(judged) * options.eft_epochs) < 1:
+        raise BadInput(f"--eft-epochs {options.eft_epochs:g}: comes to none of {len(judged)} judged answers; give more")
     training_arguments(tuning(options), sft(options.max_length))
-    require_room(kept, options.model, options.max_length)
-    return kept
+    require_room(judged, options.model, options.max_length)
 
 
 def _size(options: AlignMetaJudgeOptions, there: int, first: int) -> int:

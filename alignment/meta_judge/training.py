@@ -45,7 +45,7 @@ def run_meta_judge(options: AlignMetaJudgeOptions) -> Path:
     course.train(partial(_sampled, meta))
     if not course.is_first:
         return options.out
-    asyncio.run(_measured(meta, options.iterations))
+    asyncio.run(_measured(meta))
     course.finish()
     metrics = metrics_of(read_record(options.out, options.iterations, [group.scores for group in meta.reference]))
     write_json(options.out / "metrics.json", metrics)
@@ -67,8 +67,9 @@ def _fine_tuned(meta: Meta) -> None:
 
 async def _untrained(meta: Meta) -> None:
     """What the model answers, and how it judges, before it learns; and what it learns from."""
-    meta.course.begin()
-    await _measured(meta, None)
+    async with _opened(meta, None) as panel:
+        meta.course.begin()
+        await _measure(meta, None, panel)
     written(meta.course.folder(0) / FIRST, lambda: meta.judged)
 
 
@@ -84,14 +85,13 @@ async def _opened(meta: Meta, iteration: int | None) -> AsyncIterator[Panel]:
         yield panel
 
 
-async def _measured(meta: Meta, iteration: int | None) -> None:
-    """What a model answers, and how it judges, when nothing else is asked of it."""
-    course, path = meta.course, _reference_path(meta, iteration)
-    if course.has_answered(iteration) and len(whole_rows(path)) == len(meta.reference):
+async def _measured(meta: Meta) -> None:
+    """What the last model answers, and how it judges."""
+    last = meta.options.iterations
+    if meta.course.has_answered(last) and len(whole_rows(_reference_path(meta, last))) == len(meta.reference):
         return
-    async with _opened(meta, iteration) as panel:
-        course.begin()
-        await _measure(meta, iteration, panel)
+    async with _opened(meta, last) as panel:
+        await _measure(meta, last, panel)
 
 
 async def _measure(meta: Meta, iteration: int | None, panel: Panel) -> None:
