@@ -73,8 +73,9 @@ class Meta:
             _require_lesson(options, judged)
         data = [[asdict(q) for q in questions], logged, judged, [asdict(group) for group in reference]]
         course = Course.of(options, "meta-judge", measured, data, {"prompts": size}, files=["eft", "reference"])
-        compared = f"; its judge is compared on {how_many(len(reference), 'prompt')} of {options.reference}" if reference else ""
-        course.say(f"{len(questions)} prompts, {size} new ones an iteration; {course.measured_told}{compared}")
+        course.say(f"{len(questions)} prompts, {size} new ones an iteration; {course.measured_told}")
+        if reference:
+            course.say(f"{options.reference}: {how_many(len(reference), 'prompt')} to compare the judge on")
         if len(judged) < len(given):
             left_out = how_many(len(given) - len(judged), "judged answer")
             course.say(f"{options.eft}: {left_out} left out, to prompts that are measured on")
