@@ -1,4 +1,4 @@
-"""Meta-Rewarding's comparison (arXiv 2407.19594, section 3): does a judge that learns to judge agree more with people?
+"""Meta-Rewarding's comparison (arXiv 2407.19594, section 3): does a judge that learns to judge agree more with others?
 
 Rated answers are divided by prompt. Some become judgements, whose score is an answer's rank, from which the model
 learns a judge's format; with the ranking of others it is compared after every iteration; the prompts that are left it
@@ -275,7 +275,7 @@ def cell(found: Mapping[str, Any] | None, form: str = ".3f") -> str:
 def tables(told: Row) -> Iterator[Table]:
     """The numbers, for a person."""
     heads, columns = ("in order", "ties dropped", "Spearman"), ("prompts", "score", "unread", "characters")
-    agreed = Table("arm", "model", "scored", "pairs", "ties", *heads, title="agreement with people's rankings")
+    agreed = Table("arm", "model", "scored", "pairs", "ties", *heads, title="agreement with the rankings")
     gained = Table("arm", "model", *heads, title="its gain over iteration 0")
     rewarded = Table("arm", "model", "prompts", "reward", "gain", title="rewards of fresh answers")
     found = ("higher score", "first", "actor pairs", "judge pairs")
@@ -325,7 +325,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    parser.add_argument("rated", type=Path, help="groups {query, responses, scores}, rated by people")
+    parser.add_argument("rated", type=Path, help="groups {query, responses, scores}, rated by whomever")
     parser.add_argument("--prompts", type=int, required=True, help="prompts of an iteration of Meta-Rewarding")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--arm", action="append", choices=ARMS)
