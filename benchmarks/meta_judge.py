@@ -35,7 +35,7 @@ from agents.errors import BadInput
 from agents.models import EMBEDDED_MODEL, encoder_folder, root_model
 from alignment.config import AlignMetaJudgeOptions
 from alignment.groups import has_contrast, read_file
-from alignment.iterative.measures import plain
+from alignment.iterative.measures import by_model, plain
 from alignment.iterative.prompts import prompts_of
 from alignment.likelihood import accuracy_gain, estimate, mean_estimate
 from alignment.meta_judge.learned import scores_of
@@ -235,11 +235,8 @@ def budget(args: argparse.Namespace) -> Row:
 def models_of(record: Record, metrics: Row) -> list[Row]:
     """What is told of each model: of the untrained one where it was measured, and of those after each iteration."""
     known: dict[int | str, list[Row]] = {each.number: each.reference for each in record.iterations}
-    rows = list(zip(metrics["reference"], metrics["answers"], strict=True))
     if record.untrained is not None:
         known["untrained"] = record.untrained.reference
-        told = metrics["untrained"]
-        rows.insert(0, ({"iteration": "untrained", **told["reference"]}, told["answers"]))
     scores = {model: [scores_of(row) for row in reference] for model, reference in known.items()}
     return [
         {
@@ -248,7 +245,7 @@ def models_of(record: Record, metrics: Row) -> list[Row]:
             "gain": agreement_gain(scores[row["iteration"]], scores[0], record.ratings) if row["iteration"] else None,
             "answers": {kind: told for kind, told in answers.items() if kind != "iteration"},
         }
-        for row, answers in rows
+        for row, answers in zip(by_model(metrics, "reference"), by_model(metrics, "answers"), strict=True)
     ]
 
 

@@ -61,19 +61,20 @@ def worst_gain(both: Sequence[tuple[float, float]]) -> Estimate | None:
     return estimate([new, old], lambda one, other, axis=-1: _worst(one, axis) - _worst(other, axis), 0)
 
 
-def answers_of(metrics: Mapping[str, Any]) -> list[Row]:
-    """The numbers of the answers by model: of the one before a fine-tuning, if there was one, and of each iteration's.
+def by_model(metrics: Mapping[str, Any], name: str) -> list[Row]:
+    """The numbers of that name ("answers", "reference"), of one model after the other.
 
-    The number of an iteration, 0 at the start, stands in "iteration"; there "untrained" is the first of all.
+    In "iteration" stands the one that a model came out of; "untrained" is the one before a fine-tuning, if there was
+    one.
     """
-    untrained = metrics.get("untrained")
-    return [*([{"iteration": "untrained", **untrained["answers"]}] if untrained else []), *metrics["answers"]]
+    untrained = (metrics.get("untrained") or {}).get(name)
+    return [*([] if untrained is None else [{"iteration": "untrained", **untrained}]), *metrics[name]]
 
 
 def answers_table(metrics: Mapping[str, Any]) -> Table:
     """The answers to what was never trained on, after every iteration, for a person."""
     table = Table("after iteration", "prompts", "reward", "change", "worst tenth", "change", "tokens", "finished")
-    for row in answers_of(metrics):
+    for row in by_model(metrics, "answers"):
         for kind, told in row.items():
             if kind != "iteration":
                 changes = [_told(told.get("gain"), "+z.3f"), _told(told.get("worst_gain"), "+z.3f")]

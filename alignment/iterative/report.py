@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeAlias
 
 from markupsafe import Markup
 
-from alignment.iterative.measures import answers_of
+from alignment.iterative.measures import by_model
 from alignment.report.curves import Panel, Series, inline
 from alignment.report.page import POLICY, estimate, source_told, template
 from alignment.report.words import duration, how_many
@@ -109,7 +109,7 @@ def answers_rows(metrics: Mapping[str, Any]) -> list[dict[str, str]]:
             "tokens": told(numbers["tokens"], ".1f"),
             "finished": told(numbers["finished"], ".0%"),
         }
-        for row in answers_of(metrics)
+        for row in by_model(metrics, "answers")
         for kind, numbers in by_set(row).items()
     ]
 

@@ -14,7 +14,6 @@ from agents.errors import BadInput
 from agents.local import pretrained_tokenizer
 from agents.models import model_folder
 from agents.rows import read_rows, text_field
-from alignment.groups import group_of
 from alignment.meta_judge.judging import POINTS, SCORE_END, judge_messages, score_in
 from alignment.stable import prepared
 from alignment.tokens import ChatFormat
@@ -35,8 +34,7 @@ def read_judged(path: Path) -> list[Row]:
 def require_room(rows: Sequence[Row], model: str, max_length: int) -> None:
     """Raises BadInput where `max_length` would cut all rows, in tokens of the model of that name."""
     format = ChatFormat.of(pretrained_tokenizer(model, model_folder(model)))
-    found = prepared([group_of(row, f"judged answer {row['id']}") for row in rows], format, max_length)
-    if all(any(row.truncated) for row in found.rows):
+    if all(any(row.truncated) for row in prepared(rows, format, max_length).rows):
         raise BadInput(f"--max-length {max_length}: would cut all of {len(rows)} judged answers; choose more")
 
 

@@ -43,7 +43,8 @@ def most_uncertain(judgements: Sequence[Sequence[float | None]]) -> int | None:
     if not all(np.isfinite(scores).all() for scores in known):
         raise ValueError(f"scores must be finite, or None where there is none, got {[*map(list, judgements)]}")
     variances = {place: np.var(scores) for place, scores in enumerate(known) if scores and np.ptp(scores) > CLOSE}
-    return next((place for place in variances if variances[place] >= max(variances.values()) - CLOSE), None)
+    widest = max(variances.values(), default=0.0)
+    return next((place for place, variance in variances.items() if variance >= widest - CLOSE), None)
 
 
 def judge_pair(elo: Sequence[float], lengths: Sequence[int], max_length: int | None = None) -> tuple[int, int] | None:

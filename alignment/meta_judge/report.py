@@ -10,6 +10,7 @@ from typing import Any
 
 from agents.records import OK
 from agents.rows import read_text
+from alignment.iterative.measures import by_model
 from alignment.iterative.report import (
     OPTIMISERS,
     Row,
@@ -170,14 +171,12 @@ def meta_rows(metrics: Mapping[str, Any]) -> list[Row]:
 
 def reference_rows(metrics: Mapping[str, Any]) -> list[Row]:
     """After each iteration how the judge agrees with ratings of reference; before a fine-tuning too."""
-    untrained = (metrics["untrained"] or {}).get("reference")
-    found = [*([{"iteration": "untrained", **untrained}] if untrained else []), *metrics["reference"]]
     return [
         {
             **{name: row[name] for name in ("iteration", "scored", "pairs", "ties")},
             **{name: told(row[name]) for name in ("in_order", "in_order_decided", "spearman")},
         }
-        for row in found
+        for row in by_model(metrics, "reference")
     ]
 
 
