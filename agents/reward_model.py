@@ -6,6 +6,7 @@ output, in (0, 1).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,19 +74,23 @@ class RewardModel:
         model, tokenizer = classifier(name, folder, "a reward model, as align reward-model writes it")
         device = "cuda" if torch.cuda.is_available() else "cpu"
         longest = min(tokenizer.model_max_length, positions(model))
-        return cls(
-            short_name(name), folder_digest(folder), model.to(device).eval(), PairFormat.of(tokenizer, int(longest))
-        )
+        format = PairFormat.of(tokenizer, int(longest))
+        found = cls(short_name(name), folder_digest(folder), model.to(device).eval(), format)
+        found.rewards([(Message("user", "Is it fair?"),)], ["It is."])  # a damaged one is told before a run begins
+        return found
 
     def rewards(self, queries: Sequence[Sequence[Message]], responses: Sequence[str]) -> list[float]:
-        """The reward of each response to its query, in (0, 1)."""
+        """The reward of each response to its query, in (0, 1). Raises BadInput where the model gives no number."""
         with torch.inference_mode():
             return [self._reward(*pair) for pair in zip(queries, responses, strict=True)]
 
     def _reward(self, query: Sequence[Message], response: str) -> float:
         line, _ = self._format.line(query, response)
         batch = {name: torch.tensor([ids], device=self._model.device) for name, ids in line.items()}
-        return float(self._model(**batch).logits.float().sigmoid())
+        reward = float(self._model(**batch).logits.float().sigmoid())
+        if math.isnan(reward):
+            raise BadInput(f"model {self.name!r}: its reward is not a number (NaN in its weights?); give another")
+        return reward
 
 
 class RewardModelObserver:

@@ -48,20 +48,19 @@ def text_field(place: str, row: dict[str, Any], name: str) -> str:
 
 
 def _array(path: Path, text: str) -> list[tuple[str, Any]]:
-    try:
-        rows = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise BadInput(f"{path} line {error.lineno}: not valid JSON ({error.msg})") from error
-    return [(f"{path} row {number}", row) for number, row in enumerate(rows, start=1)]
+    return [(f"{path} row {number}", row) for number, row in enumerate(_parsed(path, 1, text), start=1)]
 
 
 def _lines(path: Path, text: str) -> list[tuple[str, Any]]:
-    rows = []
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            rows.append((f"{path} line {number}", json.loads(line)))
-        except json.JSONDecodeError as error:
-            raise BadInput(f"{path} line {number}: not valid JSON ({error.msg})") from error
-    return rows
+    numbered = enumerate(text.split("\n"), start=1)
+    return [(f"{path} line {number}", _parsed(path, number, line)) for number, line in numbered if line.strip()]
+
+
+def _parsed(path: Path, number: int, text: str) -> Any:
+    """The JSON value of `text`, which begins in that line of the file."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise BadInput(f"{path} line {number + error.lineno - 1}: not valid JSON ({error.msg})") from error
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, thousands of brackets
+        raise BadInput(f"{path} line {number}: JSON that can't be read ({error})") from error

@@ -32,12 +32,12 @@ FREE = ("config", "out", "resume", "report_to", "save_steps")  # may change: the
 class Fingerprint:
     """What must be the same for a training to go on as if it had not been stopped.
 
-    `rows` is the digest of all groups with their types, `model` that of the files of the model it starts from,
-    `options` are JSON values by name.
+    `rows` are the digests of what was read, by what named it ("sources", or an option), `model` is that of the files of
+    the model it starts from, `options` are JSON values by name.
     """
 
     method: str
-    rows: str
+    rows: Mapping[str, str]
     model: str
     processes: int
     options: Mapping[str, Any]
@@ -49,7 +49,7 @@ class Fingerprint:
         """That of a training of `data` by `options`, whose open values were `resolved`. Reads the model's files."""
         return cls(
             method=method,
-            rows=digest_of([{**asdict(group), "origins": None} for group in data.groups]),
+            rows={"sources": digest_of([{**asdict(group), "origins": None} for group in data.groups])},
             model=folder_digest(model_folder(options.model)),
             processes=processes,
             options={**options.model_dump(mode="json", exclude={*ELSEWHERE, *FREE}), **resolved},
@@ -90,6 +90,13 @@ def latest_checkpoint(folder: Path, processes: int) -> Path | None:
     return next((checkpoint for checkpoint in found if _is_whole(checkpoint, processes)), None)
 
 
+def is_without_room(error: Exception) -> bool:
+    """Whether a checkpoint could not be written, the disk being full, in the words of who wrote it."""
+    by_torch = isinstance(error, RuntimeError) and "inline_container" in str(error)
+    by_rust = isinstance(error, SafetensorError) or type(error) is Exception  # the latter by tokenizers
+    return by_torch or (by_rust and "os error" in str(error))
+
+
 class WholeLines(TrainerCallback):  # type: ignore[misc]
     """Logs each step that is saved: what was summed up for a later line of the log is in no checkpoint."""
 
@@ -110,8 +117,9 @@ def _difference(begun: Fingerprint, now: Fingerprint) -> str | None:
         return f"the training was begun in {begun.processes} processes, not {now.processes}; launch as many again"
     if begun.model != now.model:
         return "the files of --model are others than those that the training began with; give the same model"
-    if begun.rows != now.rows:
-        return "the rows are others than those that the training began with; give the same sources"
+    for name, rows in now.rows.items():
+        if begun.rows.get(name) != rows:
+            return f"the rows are others than those that the training began with; give the same {name}"
     return None
 
 

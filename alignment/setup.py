@@ -15,9 +15,18 @@ from rich.console import Console
 from transformers import PrinterCallback, Trainer, TrainerCallback
 
 from agents.errors import BadInput
+from agents.local import quiet
 from alignment import lineage
 from alignment.arguments import training_arguments
-from alignment.checkpoints import Fingerprint, WholeLines, latest_checkpoint, refuse_begun, require_same, started
+from alignment.checkpoints import (
+    Fingerprint,
+    WholeLines,
+    is_without_room,
+    latest_checkpoint,
+    refuse_begun,
+    require_same,
+    started,
+)
 from alignment.config import AlignDpoOptions, AlignRlooOptions, AlignSftOptions, TrainingOptions
 from alignment.cost import Stopwatch
 from alignment.group_trainer import Prepared
@@ -112,7 +121,10 @@ def train(setup: Setup, trainer: Trainer, callbacks: Sequence[TrainerCallback], 
 def take_steps(
     trainer: Trainer, callbacks: Sequence[TrainerCallback], stack: ExitStack, checkpoint: Path | None
 ) -> Stopwatch:
-    """Take all steps of `trainer`, from `checkpoint` where there is one, and show them; see `train`."""
+    """Take all steps of `trainer`, from `checkpoint` where there is one, and show them; see `train`.
+
+    Raises BadInput where a checkpoint finds no room.
+    """
     stopwatch = Stopwatch()
     for callback in (stopwatch, WholeLines(), *callbacks):
         trainer.add_callback(callback)
@@ -121,7 +133,14 @@ def take_steps(
         progress = TrainingProgress()
         stack.callback(progress.close)
         trainer.add_callback(progress)
-    trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
+    try:
+        with quiet():
+            trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
+    except Exception as error:
+        if not is_without_room(error):
+            raise
+        reason = " ".join(str(error).split())[:200]
+        raise BadInput(f"cannot write {trainer.args.output_dir} ({reason}); make room, go on with --resume") from error
     return stopwatch
 
 

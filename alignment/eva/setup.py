@@ -35,8 +35,9 @@ class Eva:
         questions, measured = prompts_of(options, encoder)
         size = _size(options, len(questions))
         operators = load_operators(options.operators or SHIPPED)
-        data = [[asdict(question) for question in questions], [asdict(operator) for operator in operators.values()]]
-        course = Course.of(options, "eva", measured, data, {"prompts": size}, files=["operators"])
+        read = [[asdict(question) for question in questions]]
+        files = {"operators": [asdict(operator) for operator in operators.values()]}
+        course = Course.of(options, "eva", measured, read, {"prompts": size}, files)
         course.say(f"{len(questions)} prompts, {size} of them an iteration; {course.measured_told}")
         return cls(options, course, questions, size, operators, encoder)
 

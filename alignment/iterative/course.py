@@ -85,18 +85,22 @@ class Course:
         options: IteratedOptions,
         method: str,
         measured: Sequence[tuple[str, str]],
-        data: Sequence[Any],
+        sources: Sequence[Any],
         resolved: Mapping[str, Any],
-        files: Sequence[str] = (),
+        files: Mapping[str, Any],
     ) -> Course:
-        """A training by `method`, a new one or one to go on with, whose plain `data` must be the same then.
+        """A training by `method`, a new one or one to go on with.
 
-        `files` are options of the method that name files, whose contents are in `data`. Raises BadInput.
+        Then all that was read must be the same: plain values of the `sources`, and of the method's own `files` by the
+        option that names each. Raises BadInput.
         """
         settings = options.model_dump(mode="json", exclude={*ELSEWHERE, *files, *FREE, *LATER})
+        held_out, hard = ([text for name, text in measured if name == part] for part in ("held-out", "hard"))
+        read = {f"--{name}": held for name, held in {**files, "hard": hard}.items()}
+        read["sources"] = [*sources, held_out]  # last: without the prompts that stand in a file too
         begun = Fingerprint(
             method=method,
-            rows=digest_of([*data, measured]),
+            rows={name: digest_of(held) for name, held in read.items()},
             model=folder_digest(model_folder(options.model)),
             processes=_processes().num_processes,
             options={**settings, **resolved},

@@ -71,8 +71,9 @@ class Meta:
         judged = [row for row in given if row["question"] not in never]
         if given:
             _require_lesson(options, judged)
-        data = [[asdict(q) for q in questions], logged, judged, [asdict(group) for group in reference]]
-        course = Course.of(options, "meta-judge", measured, data, {"prompts": size}, files=["eft", "reference"])
+        files = {"reference": [asdict(group) for group in reference], "eft": judged}
+        read = [[asdict(question) for question in questions], logged]
+        course = Course.of(options, "meta-judge", measured, read, {"prompts": size}, files)
         course.say(f"{len(questions)} prompts, {size} new ones an iteration; {course.measured_told}")
         if reference:
             course.say(f"{options.reference}: {how_many(len(reference), 'prompt')} to compare the judge on")

@@ -1,5 +1,4 @@
 import json
-import resource
 import shutil
 import sys
 import tomllib
@@ -14,6 +13,7 @@ from agents.errors import BadInput
 from agents.models import root_model
 from alignment import training
 from tests.alignment.conftest import ANSWERS, OneHot
+from tests.fakes.full_disk import largest_file
 
 
 def weights(folder):
@@ -173,15 +173,11 @@ def test_a_model_that_is_not_whole_is_refused(align, small_model, tmp_path):
 
 @pytest.mark.parametrize("room", [100, 30_000])  # less than the configuration; less than the weights
 def test_a_disk_without_room_is_told(align, tmp_path, monkeypatch, room):
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     write = training.write_model
 
     def cramped(*arguments):
-        resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))
-        try:
+        with largest_file(room):
             write(*arguments)
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
     monkeypatch.setattr(training, "write_model", cramped)
     before = set(tmp_path.iterdir())
@@ -189,6 +185,18 @@ def test_a_disk_without_room_is_told(align, tmp_path, monkeypatch, room):
         align("--epochs", "0.2")
     assert "\n" not in str(caught.value)
     assert set(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize("room", [30_000, 60_000])  # less than the weights; less than the optimizer's state
+def test_a_checkpoint_without_room_is_told_and_the_training_goes_on_when_there_is_some(align, tmp_path, room):
+    steps = ("--epochs", "1", "--learning-rate", "1e-3", "--save-steps", "2")
+    told = r"cannot write .*trained.checkpoints \(.*\); make room, go on with --resume"
+    with largest_file(room), pytest.raises(BadInput, match=told) as caught:
+        align(*steps)
+    assert "\n" not in str(caught.value) and not (tmp_path / "trained").exists()
+    align(*steps, "--resume")
+    align(*steps, out="whole")
+    torch.testing.assert_close(weights(tmp_path / "trained"), weights(tmp_path / "whole"), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(("package", "flags"), [("accelerate", []), ("peft", ["--lora"])])

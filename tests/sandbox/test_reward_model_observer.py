@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from agents.language_model import Message
 from agents.reward_model import RewardModel
@@ -100,11 +101,18 @@ def test_a_rating_that_was_changed_is_found(command: Command, played: Path, rewa
     assert done.code == 1 and "before.reward-model:judge.alignment" in done.err, done.err
 
 
-def test_what_is_no_reward_model_is_refused(command: Command, tiny_model_folder: Callable[..., Path]) -> None:
+def test_what_is_no_reward_model_is_refused(
+    command: Command, tiny_model_folder: Callable[..., Path], reward_model: Path
+) -> None:
+    weights = load_file(reward_model / "model.safetensors")
+    weights["score.weight"].fill_(float("nan"))
+    save_file(weights, reward_model / "model.safetensors", metadata={"format": "pt"})
     with MockServer(Behaviour()) as server:
         flags = ("simulate", "--out", "run", "--server", server.url, *SMALL, "--observer")
         done = command(*flags, f"reward-model:{tiny_model_folder(0)}")
         assert done.code == 2 and "has no trained head; give a reward model" in done.last
         done = command(*flags, "reward-model:./nowhere")
         assert done.code == 2 and "there is no such folder" in done.last
+        done = command(*flags, f"reward-model:{reward_model}")
+        assert done.code == 2 and "model 'judge': its reward is not a number" in done.last
     assert not Path("run").exists()

@@ -283,6 +283,9 @@ def test_prompts_of_a_run_are_its_questions_and_hard_ones_are_never_trained_on(e
     assert "8 prompts, 5 of them an iteration; measured on 0 held-out and 2 hard ones" in done.err
     met = {row["text"] for row in rows(tmp_path / "trained/iteration-1/prompts.jsonl")}
     assert len(met) == 5 and met <= set(PROMPTS[4:])
+    (tmp_path / "hard.txt").write_text("\n".join(PROMPTS[1:5]))
+    refused = eva("more.jsonl", "prompts.txt", hard="hard.txt", test_share=0, prompts=5, resume=True).refused
+    assert "the rows are others than those that the training began with; give the same --hard, or" in refused
 
 
 def test_prompts_that_leave_no_room_for_a_response_are_left_out_and_told(eva, tmp_path):
@@ -354,7 +357,8 @@ def test_another_training_is_not_gone_on_with(eva, tmp_path, judging_model):
     assert "--iterations 1: trained has begun 2; name as many, or more" in refused(iterations=1, resume=True)
     prompts = (tmp_path / "prompts.txt").read_text()
     (tmp_path / "prompts.txt").write_text(prompts.replace("ladder", "hammer"))
-    assert "the rows are others than those that the training began with" in refused(resume=True)
+    told = "the rows are others than those that the training began with; give the same sources, or"
+    assert told in refused(resume=True)
     (tmp_path / "prompts.txt").write_text(prompts)
     copy = shutil.copytree(judging_model, tmp_path / "other")
     (copy / "generation_config.json").write_text('{"temperature": 0.5, "do_sample": true}')
