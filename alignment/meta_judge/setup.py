@@ -61,12 +61,14 @@ class Meta:
         _require_lessons(options)
         require_usable(options)
         encoder = Encoder(encoder_folder(options.encoder))
-        questions, measured = prompts_of(options, encoder)
+        reference = _reference(options.reference, options.reference_prompts, options.seed)
+        compared = {group.question for group in reference}
+        there, measured = prompts_of(options, encoder)
+        questions = [question for question in there if question.text not in compared]
         logged = _logged(options.sources) if options.logged else {}
         said = sum(question.text in logged for question in questions)
         size = _size(options, len(questions), said if options.logged else len(questions))
-        reference = _reference(options.reference, options.reference_prompts, options.seed)
-        never = {*(prompt for _, prompt in measured), *(group.question for group in reference)}
+        never = {*(prompt for _, prompt in measured), *compared}
         given = read_judged(options.eft) if options.eft else []
         judged = [row for row in given if row["question"] not in never]
         if given:
@@ -77,6 +79,9 @@ class Meta:
         course.say(f"{len(questions)} prompts, {size} new ones an iteration; {course.measured_told}")
         if reference:
             course.say(f"{options.reference}: {how_many(len(reference), 'prompt')} to compare the judge on")
+        if len(questions) < len(there):
+            left_out = how_many(len(there) - len(questions), "prompt")
+            course.say(f"{left_out} of the sources left out, on which the judge is compared")
         if len(judged) < len(given):
             left_out = how_many(len(given) - len(judged), "judged answer")
             course.say(f"{options.eft}: {left_out} left out, to prompts that are measured on")
@@ -127,12 +132,12 @@ def _size(options: AlignMetaJudgeOptions, there: int, first: int) -> int:
     if size > first:
         raise BadInput(
             f"--prompts {size}: the first iteration's responses are logged ones, and only {first} prompts that are not "
-            "held out have some; choose fewer, or leave --logged out"
+            "measured on have some; choose fewer, or leave --logged out"
         )
     if size < 1 or size * options.iterations > there:
         raise BadInput(
             f"--prompts {size}: {options.iterations} iterations need {max(1, size) * options.iterations} prompts, and "
-            f"{there} are not held out; give more, or choose fewer"
+            f"{there} are not measured on; give more, or choose fewer"
         )
     return size
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -394,6 +395,9 @@ def test_the_judge_is_compared_with_a_reference_after_every_iteration(meta, tmp_
         assert each["in_order"] == each["in_order_decided"]
     first, second = (rows(tmp_path / f"trained/iteration-{n}/reference.jsonl") for n in (0, 1))
     assert first != second, "the judge did not change"
+    asked = {row["text"] for row in rows(tmp_path / "trained/iteration-1/prompts.jsonl")}
+    assert len(asked) == 4 and not asked & {PROMPTS[0], PROMPTS[3]}
+    assert re.search(r"\n[12] prompts? of the sources left out, on which the judge is compared\n", done.err)
     rated.write_text(rated.read_text().replace("Never.", "Ever."))  # no two answers
     assert meta(**options, resume=True).code == 0
     rated.write_text(rated.read_text().replace("Lie.", "Lie!"))
