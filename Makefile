@@ -46,7 +46,7 @@ test: .venv/installed
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses logical --maxprocesses 4 --dist worksteal
 
 # vLLM for a GPU where there is one; else its CPU build, which a CUDA build of torchvision would stop at its import.
 GPU := $(shell nvidia-smi --list-gpus 2>/dev/null | grep -c '^GPU')
