@@ -1,61 +1,26 @@
 """`align eva`, called: two iterations from the first prompts to the last model, by every way to go."""
 
-import io
 import json
 import shutil
 import sys
 from collections import Counter
-from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import dataclass
 from itertools import count
 from statistics import fmean, pvariance
 
 import pytest
-import torch
-from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from agents.batching import Batcher
 from agents.models import load_model
-from alignment import cli, judge
-from alignment.eva import setup, training
 from alignment.eva.curriculum import lineage_of
 from alignment.eva.record import read_record
 from alignment.iterative.prompts import Task
-from tests.alignment.eva.conftest import PROMPTS, argv_of, begun, kept, rows
+from tests.alignment.eva.conftest import argv_of, begun
+from tests.alignment.iterated import PROMPTS, align, kept, rows, unmoved, weights
 from tests.fakes.faults import Status
 from tests.fakes.mock_server import MockServer
-from tests.fakes.words import Words
 
 TRAINED = 8  # of the twelve prompts: four are held out
-
-
-@dataclass
-class Called:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def refused(self):
-        """The one line that it was refused by."""
-        assert self.code == 2 and "Traceback" not in self.err
-        return self.err.splitlines()[-1]
-
-
-def align(folder, *argv, report=False):
-    """Calls `align` in `folder`, with an encoder that counts words; the page, which takes longest, is left out."""
-    out, err = io.StringIO(), io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
-        patch.setattr(setup, "Encoder", Words)
-        patch.setattr(judge, "Encoder", Words)
-        if not report:
-            patch.setattr(training, "write_report", lambda *given: None)
-        patch.setattr(sys, "argv", ["align", *map(str, argv)])
-        patch.chdir(folder)
-        with pytest.raises(SystemExit) as exit:
-            cli.align()
-    return Called(exit.value.code, out.getvalue(), err.getvalue())
 
 
 @pytest.fixture
@@ -67,15 +32,6 @@ def eva(tmp_path, judging_model, server):
         return align(tmp_path, *argv_of(*sources, **{"model": judging_model, "server": server.url, **options}))
 
     return eva
-
-
-def weights(folder):
-    return load_file(folder / "model.safetensors")
-
-
-def unmoved(before, after):
-    """The parameters that are the same."""
-    return [name for name in before if torch.equal(before[name], after[name])]
 
 
 # The whole of it.

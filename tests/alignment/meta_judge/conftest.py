@@ -4,15 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
 
-from agents.rating import WORD_PAIRS
 from alignment.meta_judge.judging import JUDGE, META_JUDGE, POINTS, RUBRIC, SCORE_END, SIDES, WINNER_END
-from tests.alignment.conftest import CHATML, make_model, make_tokenizer
+from tests.alignment import iterated
+from tests.alignment.iterated import PROMPTS, saved_model
 
-DEEDS = ("borrow bread", "paint tents", "sell lamps", "fix trains", "clean gardens", "hide letters", "plant bicycles",
-         "lend windows", "keep kittens", "move coats", "copy rivers", "swap ladders")  # fmt: skip
-PROMPTS = [f"Should you {deed}?" for deed in DEEDS]
 # The judge learns in the first iteration alone.
 SCHEDULE = """
 [[schedule]]
@@ -44,22 +40,9 @@ SETTINGS = {
 
 @pytest.fixture(scope="session")
 def tiny_judge(tmp_path_factory):
-    """The folder of a tiny random Llama to whom a judge's words and the ends of judgements are single tokens."""
-    words = [word for pairs in WORD_PAIRS.values() for pair in pairs for word in pair]
+    """The folder of a tiny model to which the ends of judgements are single tokens, too."""
     ends = [SCORE_END + point for point in POINTS] + [WINNER_END + side for side in SIDES]
-    texts = [*words, *PROMPTS, *ends, RUBRIC, JUDGE, META_JUDGE] * 9
-    tokenizer = make_tokenizer().train_new_from_iterator(texts, 900, show_progress=False)
-    tokenizer.chat_template = CHATML
-    model = make_model(len(tokenizer))
-    model.config.max_position_embeddings = 2048
-    model.config.tie_word_embeddings = False
-    with torch.random.fork_rng():
-        torch.manual_seed(1)
-        model.lm_head.weight = torch.nn.Parameter(0.2 * torch.randn(len(tokenizer), model.config.hidden_size))
-    folder = tmp_path_factory.mktemp("judge")
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
+    return saved_model(tmp_path_factory.mktemp("judge"), [*ends, RUBRIC, JUDGE, META_JUDGE], 900)
 
 
 def begun(folder: Path) -> Path:
@@ -75,11 +58,4 @@ def begun(folder: Path) -> Path:
 
 def argv_of(*sources, **options):
     """The arguments of `align meta-judge` by SETTINGS and `options`; None leaves one out, False denies it."""
-    argv = ["meta-judge", *map(str, sources or ["prompts.txt"])]
-    for name, value in {**SETTINGS, **options}.items():
-        flag = name.replace("_", "-")
-        if isinstance(value, bool):
-            argv.append(f"--{flag}" if value else f"--no-{flag}")
-        elif value is not None:
-            argv += [f"--{flag}", str(value)]
-    return argv
+    return iterated.argv_of("meta-judge", sources, {**SETTINGS, **options})

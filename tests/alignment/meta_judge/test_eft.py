@@ -10,9 +10,8 @@ from agents.language_model import Message
 from alignment.meta_judge import training
 from alignment.meta_judge.eft import read_judged
 from alignment.meta_judge.judging import judge_messages, score_in
-from tests.alignment.eva.conftest import rows
-from tests.alignment.meta_judge.conftest import PROMPTS, argv_of, begun
-from tests.alignment.meta_judge.test_training import align, unmoved, weights
+from tests.alignment.iterated import PROMPTS, align, rows, unmoved, weights
+from tests.alignment.meta_judge.conftest import argv_of, begun
 
 GOOD, BAD = "Yes, ask your neighbour first.", "No."
 LEARNED = [prompt.replace("you", "we") for prompt in PROMPTS[:6]]  # not measured on

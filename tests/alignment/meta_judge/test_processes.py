@@ -1,9 +1,6 @@
 """Trainings by iterations in two processes: one of them samples, both learn, and it comes to the same."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,17 +8,9 @@ import torch
 from safetensors.torch import load_file
 
 from tests.alignment.eva import conftest as eva
-from tests.alignment.eva.conftest import rows
+from tests.alignment.iterated import launched, rows
 from tests.alignment.meta_judge import conftest as meta_judge
-from tests.alignment.test_processes import ROOT, launch
-
-
-def alone(folder, argv):
-    """`align` in one process."""
-    given = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "tests.alignment.launched", *argv]
-    done = subprocess.run(command, cwd=folder, env=given, capture_output=True, text=True, timeout=250)
-    assert done.returncode == 0, done.stderr
+from tests.alignment.test_processes import launch
 
 
 @pytest.mark.slow
@@ -31,7 +20,8 @@ def test_two_processes_sample_once_and_learn_as_one(tmp_path, tiny_judge, method
     eft = {"eft": "eft.jsonl", "eft_learning_rate": 1e-3}
     options |= eft if method is meta_judge else {"creator_model": None}
     folder = method.begun(tmp_path / "work")
-    alone(folder, method.argv_of(**options, out="one"))
+    done = launched(folder, method.argv_of(**options, out="one"))
+    assert done.returncode == 0, done.stderr
     said = launch("cpu", folder, method.argv_of(**options, out="two"))
     one, two = folder / "one", folder / "two"
     assert said.count("model two\n") == said.count(" an iteration; measured on ") == 1

@@ -1,65 +1,29 @@
 """`align meta-judge`, called: two iterations from the first prompts to the last model, by every way to go."""
 
-import io
 import json
 import re
-import sys
-from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import dataclass
 from itertools import count, permutations
 from pathlib import Path
 from statistics import fmean, pvariance
 
 import pytest
-import torch
-from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from agents.batching import Batcher
 from agents.models import load_model
-from alignment import cli, judge
 from alignment.answers import Answer
 from alignment.config import AlignMetaJudgeOptions
-from alignment.meta_judge import actor_pair, sampling, setup, training
+from alignment.meta_judge import actor_pair, sampling
 from alignment.meta_judge.judging import SCORE_END, judge_messages
 from alignment.meta_judge.record import read_record
 from sandbox.config import load
 from sandbox.dataset import groups_of
-from tests.alignment.eva.conftest import kept, rows
-from tests.alignment.meta_judge.conftest import PROMPTS, argv_of, begun
+from tests.alignment.iterated import PROMPTS, align, assert_same, kept, rows, unmoved, weights
+from tests.alignment.meta_judge.conftest import argv_of, begun
 from tests.fakes.faults import Status
-from tests.fakes.words import Words
 
 RUN = Path(__file__).parents[3] / "runs/example/society"
 SIZE = 4  # prompts of one of two iterations: of the twelve four are held out
-
-
-@dataclass
-class Called:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def refused(self):
-        """The one line that it was refused by."""
-        assert self.code == 2 and "Traceback" not in self.err, self.err
-        return self.err.splitlines()[-1]
-
-
-def align(folder, *argv, report=False):
-    """Calls `align` in `folder`, with an encoder that counts words; the page, which takes longest, is left out."""
-    out, err = io.StringIO(), io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
-        patch.setattr(setup, "Encoder", Words)
-        patch.setattr(judge, "Encoder", Words)
-        if not report:
-            patch.setattr(training, "write_report", lambda *given: None, raising=False)
-        patch.setattr(sys, "argv", ["align", *map(str, argv)])
-        patch.chdir(folder)
-        with pytest.raises(SystemExit) as exit:
-            cli.align()
-    return Called(exit.value.code, out.getvalue(), err.getvalue())
 
 
 @pytest.fixture
@@ -67,22 +31,6 @@ def meta(tmp_path, tiny_judge):
     """Calls `align meta-judge` in `tmp_path` by the small settings, or others."""
     begun(tmp_path)
     return lambda *sources, **options: align(tmp_path, *argv_of(*sources, **{"model": tiny_judge, **options}))
-
-
-def weights(folder):
-    return load_file(folder / "model.safetensors")
-
-
-def unmoved(before, after):
-    """The parameters that are the same."""
-    return [name for name in before if torch.equal(before[name], after[name])]
-
-
-def same(one, two):
-    """Fails naming the first file that differs."""
-    for name in one:
-        assert one[name] == two[name], name
-    assert one.keys() == two.keys()
 
 
 # The whole of it.
@@ -430,7 +378,7 @@ def test_without_anything_held_out_nothing_is_measured(meta, tmp_path):
 
 def test_equal_options_give_equal_files(meta, trained, tmp_path):
     assert meta(hard="hard.txt", prompts=SIZE).code == 0
-    same(kept(trained[0]), kept(tmp_path / "trained"))
+    assert_same(kept(trained[0]), kept(tmp_path / "trained"))
     other = meta(out="other", seed=1, iterations=1, prompts=SIZE)
     assert other.code == 0, other.err
     one, two = (kept(tmp_path / name)["iteration-1/responses.jsonl"] for name in ("trained", "other"))
@@ -443,13 +391,13 @@ def test_a_finished_training_goes_on_as_one_that_was_longer_from_the_start(meta,
     assert done.code == 0, done.err
     short = kept(tmp_path / "trained")
     assert meta(**options, iterations=1, resume=True).code == 0
-    same(short, kept(tmp_path / "trained"))
+    assert_same(short, kept(tmp_path / "trained"))
     done = meta(**options, iterations=2, resume=True)
     assert done.code == 0, done.err
     longer = kept(tmp_path / "trained")
-    same(longer, kept(trained[0]))
+    assert_same(longer, kept(trained[0]))
     assert short["model.safetensors"] != longer["model.safetensors"]
-    same(*({name: files[name] for name in short if name.startswith("iteration-")} for files in (short, longer)))
+    assert_same(*({name: files[name] for name in short if name.startswith("iteration-")} for files in (short, longer)))
 
 
 def test_another_training_is_not_gone_on_with(meta, tmp_path):
@@ -554,7 +502,7 @@ def test_a_judge_that_fails_too_much_stops_the_training_and_is_asked_again(meta,
         server.behaviour.faults = never
         done = meta(out=phase, **options, resume=True)
         assert done.code == 0, done.err
-        same(kept(tmp_path / "whole"), kept(tmp_path / phase))
+        assert_same(kept(tmp_path / "whole"), kept(tmp_path / phase))
 
 
 def test_a_server_that_tells_no_probabilities_is_refused_before_anything_is_written(meta, tmp_path, tiny_judge, server):
