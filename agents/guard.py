@@ -15,6 +15,7 @@ import threading
 import time
 
 TICK = 0.1  # seconds
+DYING = 2.0  # seconds for what was killed; longer, and it is a dead process that nobody has waited for
 
 
 def main(grace: float, command: list[str]) -> int:
@@ -30,15 +31,21 @@ def main(grace: float, command: list[str]) -> int:
 
 def end(child: subprocess.Popen[bytes], grace: float) -> None:
     """End all that is left of the process group that `child` leads, by force after `grace` seconds."""
-    deadline = time.monotonic() + grace
-    left = _signalled(child.pid, signal.SIGTERM)
-    while left and time.monotonic() < deadline:
-        time.sleep(TICK)
-        child.poll()  # or the dead child would count as left
-        left = _signalled(child.pid, 0)
-    if left:
+    if _signalled(child.pid, signal.SIGTERM) and not _gone(child, grace):
         _signalled(child.pid, signal.SIGKILL)
+        _gone(child, DYING)  # what comes next may need the memory that they still hold
     child.wait()
+
+
+def _gone(child: subprocess.Popen[bytes], seconds: float) -> bool:
+    """Whether nothing is left of the group within so many seconds."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        child.poll()  # or the dead child would count as left
+        if not _signalled(child.pid, 0):
+            return True
+        time.sleep(TICK)
+    return False
 
 
 def _closed(pipe: int) -> bool:
