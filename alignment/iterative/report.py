@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.resources import files
-from math import ceil
+from math import ceil, nan
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Protocol, TypeAlias
@@ -210,7 +210,13 @@ def _cost(phase: str, counts: Mapping[str, float]) -> dict[str, str]:
 def _series(name: str, points: Points) -> Series:
     """The curve of what is known."""
     known = [(at, value) for at, value in points if value is not None]
-    return Series(name, tuple(at for at, _ in known), tuple(_number(value) for _, value in known))
+    steps, values = tuple(at for at, _ in known), [value for _, value in known]
+    intervals = map(_interval, values) if any(isinstance(value, Mapping) for value in values) else ()
+    return Series(name, steps, tuple(map(_number, values)), tuple(intervals))
+
+
+def _interval(found: Any) -> tuple[float, float]:
+    return (found["low"], found["high"]) if isinstance(found, Mapping) and found["low"] is not None else (nan, nan)
 
 
 def _number(found: Any) -> float:

@@ -49,16 +49,21 @@ STYLE: dict[Any, Any] = {
 DECADES = 100.0  # largest ÷ smallest value from which an axis is logarithmic
 DOTS = 30  # values up to which each has a dot
 LONG, MEANS = 250, 50  # values above which that many means are drawn
+BAND = 0.12  # opacity of intervals
 ACROSS = 3  # panels in a row of a picture
 
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One curve: `values[i]` after `steps[i]` steps; never empty."""
+    """One curve: `values[i]` after `steps[i]` steps; never empty.
+
+    `intervals` are none, or one (low, high) of each value, drawn as a band; NaN where it has none.
+    """
 
     name: str
     steps: tuple[int, ...]
     values: tuple[float, ...]
+    intervals: tuple[tuple[float, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +224,9 @@ def _curve(axes: Axes, series: Series, colour: str, style: str) -> None:
         steps, values = (np.array([part.mean() for part in np.array_split(all, MEANS)]) for all in (steps, values))
     dot = "." if len(values) <= DOTS else ""
     axes.plot(steps, values, linestyle=style, color=colour, marker=dot, label=series.name)
+    if series.intervals:
+        low, high = np.array(series.intervals).T
+        axes.fill_between(series.steps, low, high, color=colour, alpha=BAND, linewidth=0)
 
 
 def _label(axes: Axes, panels: Sequence[Panel]) -> None:

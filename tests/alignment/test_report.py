@@ -182,6 +182,17 @@ def test_axes_are_logarithmic_only_where_values_span_orders(values: tuple[float,
     assert words_of(drawn) == ["1", "2", "3", "step", *ticks, "Euclidean norm"]
 
 
+def test_intervals_are_bands_and_a_value_may_have_none() -> None:
+    steps, values, none = (0, 1, 2), (0.5, 0.6, 0.4), (float("nan"), float("nan"))
+
+    def bands(*intervals: tuple[float, float]) -> int:
+        drawn = inline(Panel("order", "share", (Series("in order", steps, values, intervals),)))
+        return len(re.findall(r"fill: var\(--series-0\); fill-opacity: 0.12", drawn))
+
+    assert bands() == 0
+    assert bands((0.4, 0.6), (0.5, 0.7), (0.3, 0.5)) == bands((0.4, 0.6), (0.5, 0.7), none) == 1
+
+
 @pytest.mark.parametrize(("count", "lines"), [(250, 1), (251, 2)])
 def test_long_curves_are_pale_below_their_means(count: int, lines: int) -> None:
     series = Series("loss", tuple(range(count)), tuple(float(step % 7) for step in range(count)))
