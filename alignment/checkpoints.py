@@ -32,12 +32,12 @@ FREE = ("config", "out", "resume", "report_to", "save_steps")  # may change: the
 class Fingerprint:
     """What must be the same for a training to go on as if it had not been stopped.
 
-    `rows` are the digests of what was read, by what named it ("sources", or an option), `model` is that of the files of
+    `read` are the digests of what was read, by what named it ("sources", or an option), `model` is that of the files of
     the model it starts from, `options` are JSON values by name.
     """
 
     method: str
-    rows: Mapping[str, str]
+    read: Mapping[str, str]
     model: str
     processes: int
     options: Mapping[str, Any]
@@ -49,7 +49,7 @@ class Fingerprint:
         """That of a training of `data` by `options`, whose open values were `resolved`. Reads the model's files."""
         return cls(
             method=method,
-            rows={"sources": digest_of([{**asdict(group), "origins": None} for group in data.groups])},
+            read={"sources": digest_of([{**asdict(group), "origins": None} for group in data.groups])},
             model=folder_digest(model_folder(options.model)),
             processes=processes,
             options={**options.model_dump(mode="json", exclude={*ELSEWHERE, *FREE}), **resolved},
@@ -117,8 +117,8 @@ def _difference(begun: Fingerprint, now: Fingerprint) -> str | None:
         return f"the training was begun in {begun.processes} processes, not {now.processes}; launch as many again"
     if begun.model != now.model:
         return "the files of --model are others than those that the training began with; give the same model"
-    for name, rows in now.rows.items():
-        if begun.rows.get(name) != rows:
+    for name, digest in now.read.items():
+        if begun.read.get(name) != digest:
             return f"the rows are others than those that the training began with; give the same {name}"
     return None
 

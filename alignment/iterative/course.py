@@ -100,7 +100,7 @@ class Course:
         read["sources"] = [*sources, held_out]  # last: without the prompts that stand in a file too
         begun = Fingerprint(
             method=method,
-            rows={name: digest_of(held) for name, held in read.items()},
+            read={name: digest_of(held) for name, held in read.items()},
             model=folder_digest(model_folder(options.model)),
             processes=_processes().num_processes,
             options={**settings, **resolved},

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -185,7 +185,9 @@ def test_nothing_to_go_on_from_is_told(tmp_path, small_model, groups):
     now = fingerprint(small_model, groups)
     with pytest.raises(BadInput, match="--resume: .* holds no training that was stopped; leave --resume out to start"):
         require_same(tmp_path, now)
-    for text in ("{", "[]", json.dumps({"method": "stable"})):
+    older = {**asdict(now), "rows": "digest of all"}
+    del older["read"]
+    for text in ("{", "[]", json.dumps({"method": "stable"}), json.dumps(older)):
         (tmp_path / FILE).write_text(text)
         with pytest.raises(BadInput, match=rf"--resume: .*{FILE} can't be read .*; remove .* and start anew"):
             require_same(tmp_path, now)

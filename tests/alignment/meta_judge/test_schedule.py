@@ -55,7 +55,7 @@ def test_what_is_in_no_row_is_told_by_option(options, text, told):
 def fingerprint(options):
     """What a training by these options would be begun with."""
     given = options.model_dump(mode="json", include={"schedule", "judgements", "trainer"})
-    return Fingerprint("meta-judge", rows={}, model="", processes=1, options=given)
+    return Fingerprint("meta-judge", read={}, model="", processes=1, options=given)
 
 
 @pytest.mark.parametrize(
