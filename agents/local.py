@@ -226,11 +226,21 @@ def saving(folder: Path) -> Iterator[None]:
         with quiet():
             yield
     except Exception as error:
-        # On a full disk safetensors raises an error of its own, and tokenizers a bare Exception.
-        if not isinstance(error, (OSError, SafetensorError)) and type(error) is not Exception:
+        if not (isinstance(error, OSError) or is_without_room(error)):
             raise
-        reason = " ".join(str(error).split())[:200]
-        raise BadInput(f"cannot write {folder} ({reason}); make room") from error
+        raise unwritten(folder, error, "make room") from error
+
+
+def is_without_room(error: Exception) -> bool:
+    """Whether what writes models found the disk full, and raised no OSError, but an error of its own."""
+    by_torch = isinstance(error, RuntimeError) and "inline_container" in str(error)
+    by_rust = isinstance(error, SafetensorError) or type(error) is Exception  # the latter by tokenizers
+    return by_torch or (by_rust and "os error" in str(error))
+
+
+def unwritten(folder: Path, error: Exception, advice: str) -> BadInput:
+    """What to tell where `folder` could not be written."""
+    return BadInput(f"cannot write {folder} ({' '.join(str(error).split())[:200]}); {advice}")
 
 
 @contextmanager

@@ -90,13 +90,6 @@ def latest_checkpoint(folder: Path, processes: int) -> Path | None:
     return next((checkpoint for checkpoint in found if _is_whole(checkpoint, processes)), None)
 
 
-def is_without_room(error: Exception) -> bool:
-    """Whether a checkpoint could not be written, the disk being full, in the words of who wrote it."""
-    by_torch = isinstance(error, RuntimeError) and "inline_container" in str(error)
-    by_rust = isinstance(error, SafetensorError) or type(error) is Exception  # the latter by tokenizers
-    return by_torch or (by_rust and "os error" in str(error))
-
-
 class WholeLines(TrainerCallback):  # type: ignore[misc]
     """Logs each step that is saved: what was summed up for a later line of the log is in no checkpoint."""
 

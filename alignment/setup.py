@@ -15,18 +15,10 @@ from rich.console import Console
 from transformers import PrinterCallback, Trainer, TrainerCallback
 
 from agents.errors import BadInput
-from agents.local import quiet
+from agents.local import is_without_room, quiet, unwritten
 from alignment import lineage
 from alignment.arguments import training_arguments
-from alignment.checkpoints import (
-    Fingerprint,
-    WholeLines,
-    is_without_room,
-    latest_checkpoint,
-    refuse_begun,
-    require_same,
-    started,
-)
+from alignment.checkpoints import Fingerprint, WholeLines, latest_checkpoint, refuse_begun, require_same, started
 from alignment.config import AlignDpoOptions, AlignRlooOptions, AlignSftOptions, TrainingOptions
 from alignment.cost import Stopwatch
 from alignment.group_trainer import Prepared
@@ -139,8 +131,8 @@ def take_steps(
     except Exception as error:
         if not is_without_room(error):
             raise
-        reason = " ".join(str(error).split())[:200]
-        raise BadInput(f"cannot write {trainer.args.output_dir} ({reason}); make room, go on with --resume") from error
+        folder = Path(trainer.args.output_dir)
+        raise unwritten(folder, error, "make room, go on with --resume") from error
     return stopwatch
 
 
